@@ -1,0 +1,1 @@
+"""The engine: a job becomes a poem, many at a time."""

@@ -1,0 +1,174 @@
+"""The plan of a poem, made before its first character is written.
+
+Template, pattern of every line and rhyme group are fixed in advance, within what the given
+characters (an opening) admit. So the length of a poem and the constraint at each of its places
+are known when it starts, and the step that writes it never has to look back.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from engine.verse.forms import FORMS, Form, FormName
+from engine.verse.rhymes import RHYME_GROUPS
+from engine.verse.templates import (
+    LineKind,
+    Pattern,
+    Template,
+    mismatches,
+    patterns,
+    templates,
+)
+from engine.verse.tones import Readings, Tone
+
+Given = Mapping[int, Readings]
+"""Characters fixed by the request: place in the poem, counted from 0, to what it can be read as."""
+
+
+class NoTemplateError(ValueError):
+    """No template of the form admits the characters that were given."""
+
+    def __init__(self, *, form: Form, place: int, wanted: Tone | None) -> None:
+        super().__init__(f"no template of {form.name} admits the character at place {place + 1}")
+        self.form = form
+        """The form asked for."""
+        self.place = place
+        """The place, counted from 0, where the closest template fails."""
+        self.wanted = wanted
+        """The tone class that this template wants there; None where the rhyme is at fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priors:
+    """How often poets chose each template, pattern and rhyme group: relative weights, any scale."""
+
+    openings: Mapping[str, float]
+    """Weight by the kind of the first line (`LineKind` value)."""
+    patterns: Mapping[str, tuple[float, ...]]
+    """Weight of each pattern of a kind, in the table's order."""
+    rhymes: Mapping[str, float]
+    """Weight by rhyme group; a group that is absent is not chosen unless asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything about a poem but its words."""
+
+    template: Template
+    """The kinds of line, in order."""
+    patterns: tuple[Pattern, ...]
+    """The pattern chosen for each line."""
+    rhyme: str
+    """The rhyme group."""
+
+    @property
+    def form(self) -> Form:
+        """The form of the poem."""
+        return self.template.form
+
+    def tone_at(self, place: int) -> Tone | None:
+        """The tone class wanted at `place`, counted from 0 through the poem; None for either."""
+        line, column = divmod(place, self.form.line_length)
+        return self.patterns[line][column]
+
+    def rhymes_at(self, place: int) -> bool:
+        """Whether the character at `place` must rhyme."""
+        line, column = divmod(place, self.form.line_length)
+        return column == self.form.line_length - 1 and self.template.kinds[line].rhymes
+
+
+def make_plan(
+    form_name: FormName,
+    given: Given,
+    priors: Priors,
+    random: Random,
+    *,
+    rhyme: str | None = None,
+) -> Plan:
+    """Choose template, patterns and rhyme group by `priors`, among those that admit `given`.
+
+    Raises:
+        NoTemplateError: no template admits the given characters, or none in the rhyme asked for.
+    """
+    form = FORMS[form_name]
+    options = list(_admissible(form, given, rhyme))
+    if not options:
+        raise _refusal(form, given)
+    template, groups, choices = random.choices(
+        options, [priors.openings.get(option[0].kinds[0], 0.0) + 1e-9 for option in options]
+    )[0]
+    chosen = tuple(
+        random.choices(line, [priors.patterns[kind][index] + 1e-9 for index, _ in line])[0][1]
+        for kind, line in zip(template.kinds, choices, strict=True)
+    )
+    weights = [priors.rhymes.get(group, 0.0) + 1e-9 for group in groups]
+    return Plan(template=template, patterns=chosen, rhyme=random.choices(groups, weights)[0])
+
+
+def admits(form_name: FormName, given: Given, *, rhyme: str | None = None) -> bool:
+    """Whether some template of the form admits the given characters, in `rhyme` if one is asked."""
+    return next(_admissible(FORMS[form_name], given, rhyme), None) is not None
+
+
+def explain_refusal(form_name: FormName, given: Given) -> NoTemplateError:
+    """The closest template's first quarrel with the given characters, as an error to show."""
+    return _refusal(FORMS[form_name], given)
+
+
+_Choices = list[tuple[int, Pattern]]
+
+
+def _admissible(
+    form: Form, given: Given, rhyme: str | None
+) -> Iterator[tuple[Template, list[str], list[_Choices]]]:
+    """Each template that admits `given`, with its rhyme groups and every line's patterns."""
+    for template in templates(form.name):
+        choices = [
+            _line_choices(kind, form.line_length, index, given)
+            for index, kind in enumerate(template.kinds)
+        ]
+        groups = _groups(template, given, rhyme)
+        if groups and all(choices):
+            yield template, groups, choices
+
+
+def _line_choices(kind: LineKind, line_length: int, index: int, given: Given) -> _Choices:
+    fixed = _given_in_line(index, line_length, given)
+    return [
+        (order, pattern)
+        for order, pattern in enumerate(patterns(kind, line_length))
+        if all(entry.admits(pattern[column]) for column, entry in fixed.items())
+    ]
+
+
+def _given_in_line(index: int, line_length: int, given: Given) -> dict[int, Readings]:
+    return {
+        place - index * line_length: entry
+        for place, entry in given.items()
+        if place // line_length == index
+    }
+
+
+def _groups(template: Template, given: Given, rhyme: str | None) -> list[str]:
+    groups = [rhyme] if rhyme is not None else list(RHYME_GROUPS)
+    for index in template.rhyming_lines:
+        end = given.get((index + 1) * template.form.line_length - 1)
+        if end is not None and end.known:
+            groups = [group for group in groups if group in end.rhymes]
+    return groups
+
+
+def _refusal(form: Form, given: Given) -> NoTemplateError:
+    """Among all templates and patterns, the one that `given` follows the longest."""
+    quarrels: list[tuple[int, Tone | None]] = [(-1, None)]
+    for template in templates(form.name):
+        for index, kind in enumerate(template.kinds):
+            fixed = _given_in_line(index, form.line_length, given)
+            if not fixed or _line_choices(kind, form.line_length, index, given):
+                continue
+            for pattern in patterns(kind, form.line_length):
+                wanted = [pattern[column] for column in fixed]
+                column = list(fixed)[mismatches(tuple(wanted), tuple(fixed.values()))[0]]
+                quarrels.append((index * form.line_length + column, pattern[column]))
+    place, wanted_tone = max(quarrels, key=lambda quarrel: quarrel[0])
+    return NoTemplateError(form=form, place=max(place, 0), wanted=wanted_tone)
