@@ -1,0 +1,237 @@
+"""Checkpoints: one trained model in one folder, never changed once written.
+
+    CELL-UTC-SHA8/
+        weights.safetensors   fp16; the names are those of `engine.model.Model`
+        config.json           shape and priors
+        vocabulary.txt        one character a line
+        report.json           how it was trained and how well it does
+        MANIFEST.json         sha256 of the others, written last
+
+A folder without a manifest is not a checkpoint. Loading checks every hash before it reads a
+tensor, because neither torch nor safetensors notices a flipped bit, then every shape against the
+vocabulary, then that every weight is a finite number. No pickle is read or written.
+
+    CheckpointError
+    ├── MissingError     there is no checkpoint there
+    ├── DamagedError     a file is not what the manifest says, or a weight is not a number
+    └── MismatchError    the files are intact but do not belong together
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from engine.files import sync_folder
+from engine.jobs import Cell
+from engine.model import Model, Shape
+from engine.verse.forms import FormName
+from engine.verse.plan import Priors
+from engine.vocabulary import Vocabulary, VocabularyError
+
+FORMAT = 1
+"""The version of the folder's layout. A reader refuses one it does not know."""
+MANIFEST = "MANIFEST.json"
+_FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "report.json")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used."""
+
+
+class MissingError(CheckpointError):
+    """There is no checkpoint there."""
+
+
+class DamagedError(CheckpointError):
+    """A file is not what the manifest says, or a weight is not a finite number."""
+
+
+class MismatchError(CheckpointError):
+    """The files are intact but do not belong together, or are of another format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A trained model with all that is needed to write with it."""
+
+    id: str
+    """The name of its folder: cell, time of writing (UTC), start of the weights' sha256."""
+    shape: Shape
+    """What fixes the shape of every weight."""
+    vocabulary: Vocabulary
+    """The characters it knows."""
+    unknown_types: int
+    """How many characters of its corpus the vocabulary lacks."""
+    priors: Mapping[FormName, Priors]
+    """What poets chose how often: templates, patterns, rhymes."""
+    weights: Mapping[str, Tensor]
+    """Weights by name, fp32."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """How it was trained and how well it does."""
+
+    def model(self) -> Model:
+        """The model with these weights, in evaluation mode."""
+        model = Model(self.shape)
+        model.load_state_dict(dict(self.weights))
+        return model.eval()
+
+
+def save(
+    parent: Path,
+    *,
+    shape: Shape,
+    vocabulary: Vocabulary,
+    unknown_types: int,
+    priors: Mapping[FormName, Priors],
+    weights: Mapping[str, Tensor],
+    report: Mapping[str, Any],
+    now: datetime | None = None,
+) -> Path:
+    """Write a checkpoint under `parent` and return its folder.
+
+    Everything goes to a hidden folder first; the rename that gives it its name is the last act,
+    so a kill or a full disk leaves no half checkpoint behind under a real name.
+    """
+    low = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in weights.items()}
+    contents: dict[str, bytes] = {
+        "weights.safetensors": save_tensors(low),
+        "config.json": _to_json(
+            {
+                "format": FORMAT,
+                "shape": asdict(shape),
+                "unknown_types": unknown_types,
+                "priors": {form: asdict(entry) for form, entry in priors.items()},
+            }
+        ),
+        "vocabulary.txt": ("\n".join(vocabulary.chars) + "\n").encode(),
+        "report.json": _to_json(dict(report)),
+    }
+    digest = _sha256(contents["weights.safetensors"])
+    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
+    manifest = {"format": FORMAT, "sha256": {n: _sha256(data) for n, data in contents.items()}}
+    contents[MANIFEST] = _to_json(manifest)
+    _write_folder(target, contents)
+    return target
+
+
+def _write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
+    parent = target.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = parent / f".{target.name}.{os.getpid()}"
+    temporary.mkdir()
+    try:
+        for name, data in contents.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+        temporary.rename(target)
+        sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Raises:
+        MissingError: `folder` has no manifest.
+        DamagedError: a file differs from the manifest, or a weight is not finite.
+        MismatchError: the files do not belong together, or the format is not known.
+    """
+    contents = _verified(folder)
+    try:
+        config = json.loads(contents["config.json"])
+        if config["format"] != FORMAT:
+            raise MismatchError(f"{folder.name} has format {config['format']}, not {FORMAT}")
+        shape = Shape(**{**config["shape"], "cell": Cell(config["shape"]["cell"])})
+        priors = priors_from_json(config["priors"])
+        vocabulary = Vocabulary.parse(contents["vocabulary.txt"].decode())
+        weights = load_tensors(contents["weights.safetensors"])
+        report = json.loads(contents["report.json"])
+        unknown_types = int(config["unknown_types"])
+    except (KeyError, TypeError, ValueError, SafetensorError, VocabularyError) as error:
+        raise MismatchError(f"{folder.name} cannot be read: {error}") from error
+    _check_weights(folder.name, shape, vocabulary, weights)
+    return Checkpoint(
+        id=folder.name,
+        shape=shape,
+        vocabulary=vocabulary,
+        unknown_types=unknown_types,
+        priors=priors,
+        weights={name: p.float() for name, p in weights.items()},
+        report=report,
+    )
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    """The contents of every file, each checked against the manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+    except FileNotFoundError as error:
+        raise MissingError(f"there is no checkpoint at {folder}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"the manifest of {folder.name} cannot be read: {error}") from error
+    contents: dict[str, bytes] = {}
+    for name in _FILES:
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise DamagedError(f"{name} of {folder.name} cannot be read: {error}") from error
+        if _sha256(contents[name]) != manifest.get(name):
+            raise DamagedError(
+                f"{name} of {folder.name} is damaged: its sha256 is not the manifest's"
+            )
+    return contents
+
+
+def _check_weights(
+    name: str, shape: Shape, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
+) -> None:
+    if shape.vocabulary != len(vocabulary):
+        raise MismatchError(
+            f"{name} was made for {shape.vocabulary} characters; its vocabulary has "
+            f"{len(vocabulary)}"
+        )
+    with torch.device("meta"):
+        wanted = {key: p.shape for key, p in Model(shape).state_dict().items()}
+    if {key: p.shape for key, p in weights.items()} != wanted:
+        raise MismatchError(f"the weights of {name} do not have the shapes of its config")
+    for key, p in weights.items():
+        if not torch.isfinite(p).all():
+            raise DamagedError(f"{key} of {name} holds a value that is not a finite number")
+
+
+def priors_from_json(fields: Mapping[str, Mapping[str, Any]]) -> dict[FormName, Priors]:
+    """Read priors that `dataclasses.asdict` wrote, by form."""
+    return {
+        FormName(form): Priors(
+            openings=entry["openings"],
+            patterns={kind: tuple(weights) for kind, weights in entry["patterns"].items()},
+            rhymes=entry["rhymes"],
+        )
+        for form, entry in fields.items()
+    }
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _to_json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()

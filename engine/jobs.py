@@ -1,0 +1,195 @@
+"""What crosses between chat and engine: a `Job` goes in, a `Poem` or a `Failure` comes out.
+
+All three are frozen, keyword-only and versioned, and travel as JSON. This module imports neither
+torch nor redis, so that every process can speak of jobs.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from engine.verse.forms import FormName
+
+VERSION = 1
+"""The version of the JSON below. A reader refuses one it does not know."""
+
+
+class JobError(ValueError):
+    """A job or its outcome cannot be read."""
+
+
+class Cell(StrEnum):
+    """The recurrent cell of a model, which names its family."""
+
+    RNN = "rnn"
+    GRU = "gru"
+    LSTM = "lstm"
+
+
+class Lane(StrEnum):
+    """Where a job waits: people before machines."""
+
+    CHAT = "chat"
+    BULK = "bulk"
+
+
+class Reason(StrEnum):
+    """Why a job ended without a poem."""
+
+    EXPIRED = "expired"
+    """Its deadline passed before a slot was free."""
+    NO_MODEL = "no_model"
+    """The registry holds no champion of the cell asked for."""
+    NO_TEMPLATE = "no_template"
+    """No template of the form admits the opening."""
+    BURIED = "buried"
+    """It killed its worker again and again."""
+    INTERNAL = "internal"
+    """The engine failed; the log says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One request for one poem."""
+
+    id: str
+    """A function of its cause (`tg:<update_id>`), so that the same cause is never two jobs."""
+    client: str
+    """Whose reply stream the outcome goes to."""
+    chat: str
+    """The chat it came from, the unit of fairness: `telegram:<id>`, `console`."""
+    form: FormName
+    """The form to write in."""
+    cell: Cell
+    """The model family to write with."""
+    temperature: float
+    """Sampling temperature, above 0; under 1 is safer, over 1 is wilder."""
+    seed: int
+    """Seed of everything random about the poem; the same seed gives the same poem."""
+    opening: str = ""
+    """Han characters the poem must begin with, as the person wrote them; may be empty."""
+    rhyme: str | None = None
+    """The rhyme group wanted, by its head character; None leaves it to the engine."""
+    lane: Lane = Lane.CHAT
+    """Where it waits."""
+    deadline_ms: int | None = None
+    """Unix time in milliseconds after which nobody waits for it any more."""
+    context: dict[str, Any] = field(default_factory=dict)
+    """What the client needs to deliver the outcome; the engine hands it back unread."""
+
+    def to_json(self) -> str:
+        """This job as JSON."""
+        return _dump(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a job; JobError if it is no job of this version."""
+        fields = _load(text, "Job")
+        try:
+            return cls(
+                **{
+                    **fields,
+                    "form": FormName(fields["form"]),
+                    "cell": Cell(fields["cell"]),
+                    "lane": Lane(fields["lane"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise JobError(f"not a job: {error}") from error
+
+    def log_context(self) -> dict[str, object]:
+        """What a log line may say of this job: nothing that a person wrote."""
+        return {"job": self.id, "chat": self.chat, "form": self.form, "cell": self.cell}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poem:
+    """A finished poem, in traditional script but for the glyphs of the opening."""
+
+    job_id: str
+    """The job it answers."""
+    lines: tuple[str, ...]
+    """Its lines without punctuation; the opening stands as the person wrote it."""
+    form: FormName
+    """The form it keeps."""
+    rhyme: str
+    """The 平水韵 group it rhymes in."""
+    tones: tuple[str, ...]
+    """Each line's tone classes: 平, 仄, 中 for a polyphone, ？ for a character not known."""
+    cell: Cell
+    """The family of the model that wrote it."""
+    checkpoint: str
+    """The id of the checkpoint that wrote it."""
+    seed: int
+    """The seed it was written with."""
+    logprob: float
+    """Natural log of the model's probability of the characters it chose, before masks."""
+    context: dict[str, Any] = field(default_factory=dict)
+    """The job's context, unread."""
+
+    @property
+    def text(self) -> str:
+        """The poem as print has it, with ， and 。 at the line ends."""
+        return "".join(line + ("，", "。")[index % 2] for index, line in enumerate(self.lines))
+
+    def to_json(self) -> str:
+        """This poem as JSON."""
+        return _dump(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The outcome of a job that could not become a poem."""
+
+    job_id: str
+    """The job it answers."""
+    reason: Reason
+    """Why."""
+    detail: str = ""
+    """For the log; people are told by `reason` in their own language."""
+    context: dict[str, Any] = field(default_factory=dict)
+    """The job's context, unread."""
+
+    def to_json(self) -> str:
+        """This failure as JSON."""
+        return _dump(self)
+
+
+Outcome = Poem | Failure
+
+
+def outcome_from_json(text: str | bytes) -> Outcome:
+    """Read what came back for a job; JobError if it is no outcome of this version."""
+    fields = _load(text, "Poem", "Failure")
+    try:
+        if "reason" in fields:
+            return Failure(**{**fields, "reason": Reason(fields["reason"])})
+        return Poem(
+            **{
+                **fields,
+                "lines": tuple(fields["lines"]),
+                "tones": tuple(fields["tones"]),
+                "form": FormName(fields["form"]),
+                "cell": Cell(fields["cell"]),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise JobError(f"not an outcome: {error}") from error
+
+
+def _dump(value: Job | Poem | Failure) -> str:
+    head = {"version": VERSION, "kind": type(value).__name__}
+    return json.dumps(head | asdict(value), ensure_ascii=False)
+
+
+def _load(text: str | bytes, *kinds: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise JobError(f"not JSON: {error}") from error
+    if not isinstance(fields, dict) or fields.pop("kind", None) not in kinds:
+        raise JobError(f"not a {' or '.join(kinds)}")
+    if (version := fields.pop("version", None)) != VERSION:
+        raise JobError(f"version {version} is not {VERSION}")
+    return fields

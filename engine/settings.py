@@ -1,0 +1,106 @@
+"""Settings that every process shares, read from the environment (prefix `YUEFU_`).
+
+`bot.settings` and `trainer.settings` add their own. A secret may also come from a file: set
+`YUEFU_REDIS_URL_FILE` to its path instead of `YUEFU_REDIS_URL`.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import PydanticBaseEnvSettingsSource
+
+PREFIX = "YUEFU_"
+"""What the name of every environment variable begins with."""
+BUNDLED_MODELS = Path(__file__).parent / "bundled"
+"""The checkpoints that come with Yuefu."""
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong."""
+
+
+class _SecretFileSource(PydanticBaseEnvSettingsSource):
+    """Reads `YUEFU_X_FILE` for a field `x`: the way Docker and systemd hand secrets over."""
+
+    def get_field_value(self, field: object, field_name: str) -> tuple[object, str, bool]:
+        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
+        value = Path(path).read_text(encoding="utf-8").strip() if path else None
+        return value, field_name, False
+
+
+class EngineSettings(BaseSettings):
+    """What the engine needs, and every process with it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", use_attribute_docstrings=True
+    )
+
+    redis_url: SecretStr | None = None
+    """Redis ≥ 7 or Valkey, as `redis://…` or `unix://…`. Unset: an embedded Valkey in `data`."""
+
+    data: Path = Path.home() / ".local" / "share" / "yuefu"
+    """The folder for everything this machine keeps: anthology, models, corpus, embedded Valkey."""
+
+    models: Path | None = None
+    """The registry of checkpoints. Unset: `data`/models, beside the bundled ones."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; `auto` takes a GPU if there is one."""
+
+    slots: int = 64
+    """Poems that the engine writes side by side."""
+
+    threads: int = 2
+    """CPU threads of one engine process."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe log line that is written."""
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every string that must never reach a log."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return frozenset(
+            value.get_secret_value() for value in values if isinstance(value, SecretStr)
+        )
+
+    @property
+    def models_folder(self) -> Path:
+        """The registry's folder, by setting or by default."""
+        return self.models if self.models is not None else self.data / "models"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then files named by it."""
+        return init_settings, env_settings, _SecretFileSource(settings_cls)
+
+
+Settings = TypeVar("Settings", bound=EngineSettings)
+
+
+def load_settings(kind: type[Settings]) -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable is wrong; names each, and never says what it holds.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        wrong = (
+            f"{PREFIX}{'.'.join(map(str, entry['loc'])).upper()}: {entry['msg']}"
+            for entry in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError("; ".join(wrong)) from None
+    except OSError as error:
+        raise SettingsError(f"a {PREFIX}…_FILE cannot be read: {error}") from None

@@ -1,0 +1,183 @@
+"""Checkpoints and the registry: what is refused, and what is never lost."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+import torch
+
+from engine import checkpoint
+from engine.checkpoint import DamagedError, MismatchError, MissingError
+from engine.jobs import Cell
+from engine.registry import Aliases, NoModelError, Registry, StaleAliasError
+from engine.service import load_champions
+from tests.fakes.models import small_dataset, write_model
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(written, tmp_path / written.name)
+
+
+def resign(folder, name):
+    """Make the manifest agree with a file that was changed on purpose."""
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    manifest["sha256"][name] = checkpoint._sha256((folder / name).read_bytes())
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+
+
+def test_what_is_saved_is_loaded_again(written):
+    loaded = checkpoint.load(written)
+    assert loaded.id == written.name
+    assert loaded.shape.vocabulary == len(loaded.vocabulary)
+    assert loaded.report == {"test": {"perplexity": 1000.0}}
+    again = checkpoint.load(written)
+    assert all(torch.equal(loaded.weights[name], again.weights[name]) for name in loaded.weights)
+
+
+def test_the_name_tells_cell_time_and_weights(written, tmp_path):
+    cell, moment, digest = written.name.split("-")
+    assert (cell, len(digest)) == ("gru", 8)
+    assert datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "vocabulary.txt"])
+def test_one_flipped_bit_is_refused_with_the_files_name(folder, name):
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(DamagedError, match=name):
+        checkpoint.load(folder)
+
+
+def test_a_missing_file_and_a_missing_manifest_are_told_apart(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(DamagedError):
+        checkpoint.load(folder)
+    (folder / "MANIFEST.json").unlink()
+    with pytest.raises(MissingError):
+        checkpoint.load(folder)
+
+
+def test_a_weight_that_is_not_a_number_is_refused(tmp_path):
+    data = small_dataset()
+    good = checkpoint.load(write_model(tmp_path, dataset=data))
+    weights = {**good.weights, "bias": torch.full_like(good.weights["bias"], torch.nan)}
+    bad = checkpoint.save(
+        tmp_path,
+        shape=good.shape,
+        vocabulary=good.vocabulary,
+        unknown_types=0,
+        priors=good.priors,
+        weights=weights,
+        report={},
+    )
+    with pytest.raises(DamagedError, match="bias"):
+        checkpoint.load(bad)
+
+
+def test_a_vocabulary_of_another_size_is_refused(folder):
+    path = folder / "vocabulary.txt"
+    path.write_text(path.read_text(encoding="utf-8") + "龘\n", encoding="utf-8")
+    resign(folder, path.name)
+    with pytest.raises(MismatchError, match="vocabulary"):
+        checkpoint.load(folder)
+
+
+def test_weights_of_another_shape_are_refused(folder):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["shape"]["hidden"] += 1
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    resign(folder, "config.json")
+    with pytest.raises(MismatchError, match="shapes"):
+        checkpoint.load(folder)
+
+
+def test_a_pickle_in_the_place_of_weights_is_not_run(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save(Trap(), folder / "weights.safetensors")
+    resign(folder, "weights.safetensors")
+    with pytest.raises(MismatchError):
+        checkpoint.load(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry of two gru checkpoints behind which an lstm one is bundled."""
+    found = Registry(tmp_path / "models", bundled=tmp_path / "bundled")
+    data = small_dataset()
+    for seed in (1, 2):
+        write_model(found.folder, seed=seed, dataset=data)
+    write_model(found.bundled, Cell.LSTM, dataset=data)
+    return found
+
+
+def two_ids(registry):
+    return [path.name for path in registry.checkpoints() if path.name.startswith("gru")]
+
+
+def test_a_cell_without_a_champion_is_served_by_the_bundled_one(registry):
+    assert registry.champion(Cell.LSTM).parent == registry.bundled
+    with pytest.raises(NoModelError, match="installed: lstm"):
+        registry.champion(Cell.GRU)
+
+
+def test_promotion_and_rollback_swap_champion_and_previous(registry):
+    first, second = two_ids(registry)
+    registry.promote(first)
+    registry.promote(second, expected=first)
+    assert registry.aliases(Cell.GRU) == Aliases(champion=second, previous=first)
+    assert registry.rollback(Cell.GRU) == first
+    assert registry.aliases(Cell.GRU) == Aliases(champion=first, previous=second)
+
+
+def test_a_promotion_on_stale_knowledge_is_refused(registry):
+    first, second = two_ids(registry)
+    registry.promote(first)
+    with pytest.raises(StaleAliasError):
+        registry.promote(second, expected="gru-another")
+    assert registry.champion(Cell.GRU).name == first
+
+
+def test_what_is_not_there_is_neither_promoted_nor_rolled_back_to(registry):
+    with pytest.raises(NoModelError):
+        registry.promote("gru-20200101T000000Z-00000000")
+    with pytest.raises(NoModelError):
+        registry.rollback(Cell.GRU)
+
+
+def test_a_challenger_is_noted_and_stops_being_one_when_promoted(registry):
+    first, second = two_ids(registry)
+    registry.promote(first)
+    registry.challenge(second)
+    assert registry.aliases(Cell.GRU).challenger == second
+    registry.promote(second)
+    assert registry.aliases(Cell.GRU).challenger is None
+
+
+def test_a_damaged_champion_is_refused_and_the_previous_one_served(registry, capsys):
+    first, second = two_ids(registry)
+    registry.promote(first)
+    registry.promote(second)
+    with (registry.folder / second / "weights.safetensors").open("r+b") as file:
+        file.seek(200)
+        file.write(b"\xff")
+    champions = load_champions(registry)
+    assert champions[Cell.GRU].id == first
+    assert "sha256" in capsys.readouterr().out
+
+
+def test_without_any_model_the_engine_says_what_to_do(tmp_path):
+    with pytest.raises(NoModelError, match="trainer train"):
+        load_champions(Registry(tmp_path, bundled=tmp_path))

@@ -1,0 +1,86 @@
+"""The model against torch's own layers, and the engine's hand-written step against the model."""
+
+import pytest
+import torch
+
+from engine.jobs import Cell
+from engine.model import LAYERS, PLACES, Model, Shape, places, shift
+from engine.runner import LONGEST, Runner
+from engine.sequence import make_sequence
+from engine.verse.forms import FORMS, FormName
+from engine.vocabulary import RHYME_INDEX, TONE_INDEX
+from tests.fakes.models import job, small_checkpoint
+
+CELLS = list(Cell)
+
+
+def small_model(cell):
+    torch.manual_seed(3)
+    return Model(Shape(cell=cell, vocabulary=50, embedding=12, hidden=20)).eval()
+
+
+def test_every_place_of_every_form_has_its_own_number():
+    numbers = [place for form in FormName for place in places(form)]
+    assert sorted(numbers) == list(range(PLACES))
+
+
+def test_shift_gives_the_character_before_and_the_one_above():
+    before, above = shift(torch.arange(1, 21)[None], 5, 99)
+    assert before[0].tolist() == [99, *range(1, 20)]
+    assert above[0].tolist() == [99] * 5 + list(range(1, 16))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_model_is_torchs_own_stack_of_layers(cell):
+    """With copied weights, nn.RNN, nn.GRU or nn.LSTM of two layers give the same features."""
+    model = small_model(cell)
+    kind = {Cell.RNN: torch.nn.RNN, Cell.GRU: torch.nn.GRU, Cell.LSTM: torch.nn.LSTM}[cell]
+    stack = kind(12, 20, num_layers=LAYERS, batch_first=True)
+    for number, layer in enumerate(model.layers):
+        for name, weight in layer.named_parameters():
+            stack.get_parameter(name.replace("l0", f"l{number}")).data.copy_(weight)
+    tokens = torch.randint(0, 50, (3, 20))
+    before, above = shift(tokens, 5, 50)
+    place, zeros = torch.tensor(places(FormName.WUJUE)), torch.zeros_like(tokens)
+    x = model.characters(before) + model.above(model.characters(above))
+    x = x + model.place(place) + model.tone(zeros) + model.rhyme(zeros[:, 0])[:, None]
+    expected = model.project(stack(x)[0])
+    got = model(before, above, place, zeros, zeros[:, 0])
+    torch.testing.assert_close(got, expected)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("form", [FormName.QIJUE, FormName.WULU])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form, tmp_path):
+    """Whole-poem logits of what the runner wrote, told what it was told, add up to its logprob."""
+    checkpoint = small_checkpoint(tmp_path, cell)
+    sequence = make_sequence(
+        job(form=form, cell=cell, opening="月"), checkpoint.vocabulary, checkpoint.priors
+    )
+    runner = Runner(checkpoint, slots=2)
+    row = runner.join(sequence)
+    for _ in range(sequence.length):
+        runner.step()
+    words = runner.words(row, sequence.length)
+    assert words.sound
+
+    tokens = torch.tensor([words.indices])
+    before, above = shift(tokens, FORMS[form].line_length, len(checkpoint.vocabulary))
+    tones = [TONE_INDEX[sequence.plan.tone_at(place)] for place in range(sequence.length)]
+    model = checkpoint.model()
+    logits = model.logits(
+        model(
+            before,
+            above,
+            torch.tensor(places(form)),
+            torch.tensor([tones]),
+            torch.tensor([RHYME_INDEX[sequence.plan.rhyme]]),
+        )
+    )
+    chosen = logits.log_softmax(-1).gather(2, tokens[..., None])[0, 1:, 0]  # 月 was given
+    assert words.logprob == pytest.approx(float(chosen.sum()), abs=1e-3)
+
+
+def test_the_longest_poem_fits_the_rows():
+    assert LONGEST == FORMS[FormName.QILU].length == 56
