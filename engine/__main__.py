@@ -1,0 +1,189 @@
+"""`python -m engine`: serve the queue, or write poems right here."""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from engine import logs
+from engine.checkpoint import CheckpointError, load
+from engine.embedded import EmbeddedError
+from engine.jobs import Cell, Failure, Job, Poem
+from engine.registry import Registry
+from engine.service import pick_device
+from engine.service import serve as serve_queue
+from engine.settings import EngineSettings, SettingsError, load_settings
+from engine.verse.forms import FORMS, FormName
+from engine.verse.plan import admits, explain_refusal
+from engine.verse.script import clean, is_han
+from engine.verse.tones import readings, rhyme_group_named
+from engine.writer import Writer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_PREFERRED = (FormName.QIJUE, FormName.WUJUE, FormName.QILU, FormName.WULU)
+"""Forms in the order in which `compose` tries them where none is asked for."""
+
+
+class AskError(ValueError):
+    """What was asked for cannot be written."""
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """End with one line on stderr and status 2 where the person can mend what is wrong."""
+    try:
+        yield
+    except (AskError, CheckpointError, EmbeddedError, SettingsError, OSError) as error:
+        _err.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def serve() -> None:
+    """Take jobs from Redis and write their poems, many at a time, until told to stop."""
+    with _plainly():
+        settings = load_settings(EngineSettings)
+        logs.configure(level=settings.log_level, secrets=settings.secrets)
+        asyncio.run(serve_queue(settings))
+
+
+@app.command()
+def compose(
+    opening: Annotated[str, typer.Argument(help="What the poem begins with.")] = "",
+    *,
+    form: Annotated[FormName | None, typer.Option(help="The form; else one that fits.")] = None,
+    style: Annotated[Cell, typer.Option(help="The cell to write with.")] = Cell.GRU,
+    temperature: Annotated[float, typer.Option(min=0.1, max=2.0)] = 0.8,
+    rhyme: Annotated[str | None, typer.Option(help="A rhyme group: 東, 先, 陽 …")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same poem.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many poems.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Write poems here and now, with the scheduler and runner that `serve` uses."""
+    with _plainly():
+        settings = load_settings(EngineSettings)
+        torch.set_num_threads(settings.threads)
+        chosen = _fitting_form(opening, form, group := _rhyme_group(rhyme))
+        checkpoint = load(Registry(settings.models_folder).champion(style))
+        first = random.SystemRandom().randrange(2**31) if seed is None else seed
+        jobs = [
+            Job(
+                id=f"compose:{number}",
+                client="compose",
+                chat="compose",
+                form=chosen,
+                cell=style,
+                temperature=temperature,
+                seed=first + number,
+                opening=opening,
+                rhyme=group,
+            )
+            for number in range(count)
+        ]
+        writer = Writer(checkpoint, slots=settings.slots, device=pick_device(settings))
+        for poem in _write(writer, jobs):
+            _show(poem, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Verify a checkpoint and say what it is."""
+    with _plainly():
+        settings = load_settings(EngineSettings)
+        loaded = load(Registry(settings.models_folder).find(checkpoint))
+    report = loaded.report
+    figures = {
+        "checkpoint": loaded.id,
+        "cell": loaded.shape.cell,
+        "vocabulary": loaded.shape.vocabulary,
+        "embedding": loaded.shape.embedding,
+        "hidden": loaded.shape.hidden,
+        "parameters": sum(p.numel() for p in loaded.weights.values()),
+        "steps": report.get("steps"),
+        "test_perplexity": report.get("test", {}).get("perplexity"),
+    }
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        _out.print(f"{name:16} {value}")
+
+
+def _rhyme_group(name: str | None) -> str | None:
+    if name is None:
+        return None
+    group = rhyme_group_named(name)
+    if group is None:
+        raise AskError(f"{name} is not one of the 30 level rhyme groups: try 東, 先 or 陽")
+    return group
+
+
+def _fitting_form(opening: str, form: FormName | None, rhyme: str | None) -> FormName:
+    """The form asked for, or the first that the opening fits.
+
+    Raises:
+        AskError: the opening is not Chinese, is too long, or fits no template.
+    """
+    chars = clean(opening)
+    longest = max(FORMS[name].line_length for name in ([form] if form else FormName))
+    if not all(map(is_han, chars)):
+        raise AskError("an opening is made of Chinese characters, such as 月 or 白日依山盡")
+    if len(chars) > longest:
+        raise AskError(f"an opening is one line at most: {longest} characters")
+    given = {place: readings(char) for place, char in enumerate(chars)}
+    fitting = [n for n in ([form] if form else _PREFERRED) if FORMS[n].line_length >= len(chars)]
+    for name in fitting:
+        if admits(name, given, rhyme=rhyme):
+            return name
+    raise AskError(_why_not(chars, explain_refusal(fitting[0], given).place, fitting[0]))
+
+
+def _why_not(chars: str, place: int, form: FormName) -> str:
+    return f"no template of {form} begins so: character {place + 1}, {chars[place]}, stands against"
+
+
+def _write(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:
+    """The poems in the order of their jobs.
+
+    Raises:
+        AskError: a job could not become a poem.
+    """
+    done: dict[str, Poem] = {}
+    for job in jobs:
+        writer.add(job)
+    for job in jobs:
+        while job.id not in done:
+            for outcome in writer.step():
+                if isinstance(outcome, Failure):
+                    raise AskError(outcome.detail or outcome.reason)
+                done[outcome.job_id] = outcome
+        yield done.pop(job.id)
+
+
+def _show(poem: Poem, *, as_json: bool) -> None:
+    if as_json:
+        names = ("form", "rhyme", "tones", "cell", "checkpoint", "seed", "logprob")
+        fields = {name: getattr(poem, name) for name in names}
+        fields = {"text": poem.text, "lines": poem.lines, **fields}
+        typer.echo(json.dumps(fields, ensure_ascii=False))
+        return
+    for index in range(0, len(poem.lines), 2):
+        _out.print(f"{poem.lines[index]}，{poem.lines[index + 1]}。")
+    _out.print(f"[dim]{FORMS[poem.form].title} · {poem.rhyme}韻 · {poem.cell} · {poem.seed}[/]\n")
+
+
+if __name__ == "__main__":
+    sys.exit(app())

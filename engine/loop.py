@@ -1,0 +1,129 @@
+"""The engine: take jobs from the queue, write their poems side by side, finish each when done.
+
+take ──> writers (one a cell): schedule, run, postprocess ──> finish
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
+from redis.exceptions import RedisError
+
+from engine.checkpoint import Checkpoint
+from engine.jobs import Cell, Outcome, Poem, Reason
+from engine.queue import Lease, Queue
+from engine.writer import Writer, failure
+
+WAIT_MS = 500
+"""How long an idle engine waits for a job before it looks around."""
+RENEWALS_PER_LEASE = 4
+"""Leases are renewed this often before they would run out."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Serves a queue with one writer for each cell that has a champion."""
+
+    def __init__(
+        self, queue: Queue, champions: Mapping[Cell, Checkpoint], *, slots: int, device: str = "cpu"
+    ) -> None:
+        self.queue = queue
+        self.slots = slots
+        self.writers = {
+            cell: Writer(checkpoint, slots=slots, device=device)
+            for cell, checkpoint in champions.items()
+        }
+        self._leases: dict[str, Lease] = {}
+        self._started: dict[str, float] = {}
+        self._work = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def cells(self) -> dict[Cell, str]:
+        """The cells it writes with and the id of each checkpoint."""
+        return {cell: writer.checkpoint.id for cell, writer in self.writers.items()}
+
+    async def serve(self) -> None:
+        """Serve until `stop`; then finish what is running and return."""
+        async with asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(self._forever(self.take))
+            renewing = tasks.create_task(self._forever(self._renew))
+            while not self._stopping or self._leases:
+                await self.step()
+            taking.cancel()
+            renewing.cancel()
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        self._stopping = True
+        self._work.set()
+
+    async def step(self) -> None:
+        """Write one character of every running poem and finish those that are complete."""
+        busy = [writer for writer in self.writers.values() if not writer.idle]
+        if not busy:
+            self._work.clear()
+            if not self._stopping:
+                await self._work.wait()
+            return
+        for writer in busy:
+            outcomes = await asyncio.to_thread(writer.step)
+            await self.finish(outcomes)
+
+    async def take(self) -> None:
+        """Take as many jobs as there are free slots and give each to the writer of its cell."""
+        if self._stopping:
+            await asyncio.sleep(WAIT_MS / 1000)
+            return
+        free = self.slots - len(self._leases)
+        if free <= 0:
+            # A slot frees itself within a poem's length; the queue keeps the order meanwhile.
+            await asyncio.sleep(0.005)
+            return
+        for lease in await self.queue.take(free, wait_ms=WAIT_MS):
+            self._leases[lease.job.id] = lease
+            self._started[lease.job.id] = time.perf_counter()
+            writer = self.writers.get(lease.job.cell)
+            if writer is None:
+                await self.finish([failure(lease.job, Reason.NO_MODEL)])
+            else:
+                writer.add(lease.job)
+                self._work.set()
+
+    async def finish(self, outcomes: Iterable[Outcome]) -> None:
+        """Send outcomes to their clients and let their leases go."""
+        for outcome in outcomes:
+            lease = self._leases[outcome.job_id]
+            first = await self.queue.finish(lease, outcome)
+            del self._leases[outcome.job_id]
+            took_ms = round(1000 * (time.perf_counter() - self._started.pop(outcome.job_id)))
+            self._note(lease, outcome, first=first, took_ms=took_ms)
+
+    def _note(self, lease: Lease, outcome: Outcome, *, first: bool, took_ms: int) -> None:
+        """The one canonical line of a job."""
+        wrote = isinstance(outcome, Poem)
+        _log.info(
+            "← poem" if wrote else "! no poem",
+            action="job.finished",
+            outcome="poem" if isinstance(outcome, Poem) else outcome.reason.value,
+            detail="" if isinstance(outcome, Poem) else outcome.detail,
+            first=first,
+            took_ms=took_ms,
+            attempt=lease.attempt,
+            **lease.job.log_context(),
+        )
+
+    async def _renew(self) -> None:
+        await self.queue.renew(list(self._leases.values()))
+        await asyncio.sleep(self.queue.lease_ms / 1000 / RENEWALS_PER_LEASE)
+
+    async def _forever(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Repeat `action`; where Redis is away, wait for it rather than die."""
+        while True:
+            try:
+                await action()
+            except RedisError as error:
+                _log.warning("! redis", action="engine.redis", error=type(error).__name__)
+                await asyncio.sleep(0.2)

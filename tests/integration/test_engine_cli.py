@@ -1,0 +1,125 @@
+"""`python -m engine` and `python -m trainer` as a person uses them, on small data."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from engine.jobs import Cell
+from engine.registry import Registry
+from engine.verse.checker import check
+from tests.fakes.models import write_model
+from tests.fakes.poems import write_corpus
+
+
+def run(*words, environment):
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """An empty data folder with a small gru in the registry."""
+    import os
+
+    models = tmp_path / "models"
+    path = write_model(models, Cell.GRU)
+    Registry(models).promote(path.name)
+    return {
+        **os.environ,
+        "YUEFU_DATA": str(tmp_path),
+        "YUEFU_CORPUS": str(tmp_path / "corpus"),
+        "YUEFU_THREADS": "1",
+        "COLUMNS": "200",
+    }
+
+
+def test_compose_prints_the_documented_object_and_repeats_itself(environment):
+    ask = ("engine", "compose", "月", "--form", "qijue", "--style", "gru", "--seed", "7", "--json")
+    first, second = (run(*ask, environment=environment) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    poem = json.loads(first.stdout)
+    names = "text lines form rhyme tones cell checkpoint seed logprob"
+    assert list(poem) == names.split()
+    assert (poem["form"], poem["cell"], poem["seed"]) == ("qijue", "gru", 7)
+    assert poem["text"] == "{}，{}。{}，{}。".format(*poem["lines"])
+    assert check(poem["lines"], opening="月").ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("hello",), "Chinese characters"),
+        (("月" * 8,), "7 characters"),
+        (("春山寒山紅",), "character 4"),
+        (("月", "--rhyme", "月"), "rhyme groups"),
+        (("月", "--style", "rnn"), "no rnn model"),
+    ],
+)
+def test_a_bad_ask_gets_one_clear_line(arguments, words, environment):
+    done = run("engine", "compose", *arguments, environment=environment)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(environment, tmp_path):
+    (path,) = (tmp_path / "models").glob("gru-*/weights.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    for command in (("compose", "月"), ("inspect", str(path.parent))):
+        done = run("engine", *command, environment=environment)
+        assert done.returncode == 2
+        assert "damaged" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_inspect_says_what_a_checkpoint_is(environment):
+    done = run("engine", "inspect", "gru", "--json", environment=environment)
+    assert json.loads(done.stdout)["cell"] == "gru"
+
+
+def test_from_corpus_to_a_champion_by_hand(environment, tmp_path):
+    """fetch --from, stats, pack, evaluate and promote on a corpus made for the test."""
+    corpus = write_corpus(tmp_path / "corpus")
+    stats = run("trainer", "corpus", "stats", "--json", environment=environment)
+    assert json.loads(stats.stdout)["read"]["tang qijue"] == 20
+    pack = tmp_path / "data.npz"
+    assert run("trainer", "corpus", "pack", str(pack), environment=environment).returncode == 0
+    poems = str(corpus / "全唐诗" / "poet.tang.0.json")
+    done = run("trainer", "evaluate", "gru", "--poems", poems, "--json", environment=environment)
+    figures = json.loads(done.stdout)
+    assert {"perplexity", "characters", "oov_rate", "by_form"} <= set(figures)
+    assert figures["characters"] == 20 * (20 + 28 + 40 + 56)
+    listed = run("trainer", "models", "list", "--json", environment=environment)
+    rows = json.loads(listed.stdout)
+    (champion,) = (row["checkpoint"] for row in rows if row["role"] == "champion")
+    again = run("trainer", "models", "promote", champion, environment=environment)
+    assert again.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("corpus", "stats"), "corpus fetch"),
+        (("evaluate", "gru"), "--poems"),
+        (("evaluate", "lstm-nowhere"), "no checkpoint"),
+        (("models", "rollback", "lstm"), "no previous"),
+        (("corpus", "fetch", "--from", "/nowhere"), "no corpus file"),
+    ],
+)
+def test_the_trainer_refuses_in_one_clear_line(command, words, environment):
+    done = run("trainer", *command, environment=environment)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

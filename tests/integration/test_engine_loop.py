@@ -1,0 +1,89 @@
+"""The engine's loop against a real Valkey, with small random models."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from engine import keys
+from engine.checkpoint import load
+from engine.client import EngineClient
+from engine.jobs import Cell, Failure, Job, Poem, Reason
+from engine.loop import Engine
+from engine.queue import Queue
+from engine.verse.checker import check
+from engine.verse.forms import FormName
+from tests.fakes.models import job, write_model
+
+
+@pytest.fixture(scope="module")
+def champions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {cell: load(write_model(folder, cell)) for cell in (Cell.GRU, Cell.LSTM)}
+
+
+@contextlib.asynccontextmanager
+async def serving(redis, champions, *, slots=8):
+    engine = Engine(Queue(redis, worker="w"), champions, slots=slots)
+    task = asyncio.create_task(engine.serve())
+    try:
+        yield engine
+    finally:
+        engine.stop()
+        async with asyncio.timeout(10):
+            await task
+
+
+async def collect(client, count):
+    """The next `count` outcomes by job id."""
+    outcomes = {}
+    async with asyncio.timeout(30):
+        while len(outcomes) < count:
+            for delivery in await client.outcomes("test", "reader", 16, wait_ms=500):
+                outcomes[delivery.outcome.job_id] = delivery.outcome
+                await client.done(delivery)
+    return outcomes
+
+
+async def test_jobs_of_all_forms_and_cells_become_poems(redis, champions):
+    client = EngineClient(redis)
+    jobs: list[Job] = [
+        job(number, form=form, cell=cell, opening="月", context={"n": number})
+        for number, (form, cell) in enumerate((f, c) for f in FormName for c in champions)
+    ]
+    async with serving(redis, champions, slots=3):
+        for each in jobs:
+            await client.put(each)
+        outcomes = await collect(client, len(jobs))
+    for each in jobs:
+        poem = outcomes[each.id]
+        assert isinstance(poem, Poem)
+        assert check(poem.lines, opening="月").ok
+        assert (poem.form, poem.cell, poem.context) == (each.form, each.cell, each.context)
+
+
+async def test_a_cell_without_a_model_fails_in_a_word(redis, champions):
+    client = EngineClient(redis)
+    async with serving(redis, champions):
+        await client.put(job(1, cell=Cell.RNN))
+        outcome = (await collect(client, 1))["test:1"]
+    assert isinstance(outcome, Failure)
+    assert outcome.reason is Reason.NO_MODEL
+
+
+async def test_what_runs_when_it_is_told_to_stop_is_finished(redis, champions):
+    client = EngineClient(redis)
+    async with serving(redis, champions) as engine:
+        await client.put(job(1, form=FormName.QILU))
+        while not engine._leases:
+            await asyncio.sleep(0.001)
+    outcomes = await collect(client, 1)
+    assert isinstance(outcomes["test:1"], Poem)
+
+
+async def test_a_finished_job_leaves_nothing_in_its_lane(redis, champions):
+    client = EngineClient(redis)
+    async with serving(redis, champions):
+        await client.put(job(1))
+        await collect(client, 1)
+    assert await redis.xlen(keys.jobs(job(1).lane)) == 0
