@@ -1,0 +1,61 @@
+"""Small models with random weights: wrong words, right shapes."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine import checkpoint
+from engine.checkpoint import Checkpoint
+from engine.jobs import Cell, Job
+from engine.model import Model, Shape
+from engine.verse.forms import FormName
+from trainer.dataset import Dataset, build
+from tests.fakes.poems import by_rule
+from trainer.corpus import Era
+
+
+@cache
+def small_dataset() -> Dataset:
+    """A dataset of poems by rule, whose vocabulary holds all their characters."""
+    poems = by_rule(160, seed=1) + by_rule(160, seed=2, era=Era.SONG)
+    return build(poems, min_count=1)
+
+
+def write_model(
+    parent: Path, cell: Cell = Cell.GRU, *, seed: int = 0, dataset: Dataset | None = None
+) -> Path:
+    """Write a checkpoint with random weights under `parent`."""
+    data = dataset or small_dataset()
+    torch.manual_seed(seed)
+    shape = Shape(cell=cell, vocabulary=len(data.vocabulary), embedding=16, hidden=24)
+    return checkpoint.save(
+        parent,
+        shape=shape,
+        vocabulary=data.vocabulary,
+        unknown_types=data.unknown_types,
+        priors=data.priors,
+        weights=Model(shape).state_dict(),
+        report={"test": {"perplexity": 1000.0}},
+    )
+
+
+def small_checkpoint(folder: Path, cell: Cell = Cell.GRU, *, seed: int = 0) -> Checkpoint:
+    """The same, loaded."""
+    return checkpoint.load(write_model(folder, cell, seed=seed))
+
+
+def job(number: int = 1, **fields: Any) -> Job:
+    """A job for a test, with what the test cares about set."""
+    defaults: Mapping[str, Any] = {
+        "id": f"test:{number}",
+        "client": "test",
+        "chat": "test",
+        "form": FormName.WUJUE,
+        "cell": Cell.GRU,
+        "temperature": 0.8,
+        "seed": number,
+    }
+    return Job(**{**defaults, **fields})

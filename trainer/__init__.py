@@ -1,0 +1,1 @@
+"""The trainer: corpus and ratings become a better model, or do not."""

@@ -1,0 +1,278 @@
+"""`python -m trainer`: the corpus, training, evaluation and the registry, by hand."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.jobs import Cell
+from engine.registry import Registry
+from engine.verse.forms import FormName
+from trainer import corpus
+from trainer.corpus import Census, CorpusError, Era, Split
+from trainer.dataset import Dataset, DatasetError, arrays, build
+from trainer.evaluate import Score, score_forms, tone_labels, total
+from trainer.fit import Measure, Run, TrainingError
+from trainer.product import write_checkpoint
+from trainer.recipes import RECIPES, RecipeName
+from trainer.settings import TrainerSettings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+corpus_app = typer.Typer(no_args_is_help=True, help="The corpus of Tang and Song verse.")
+models_app = typer.Typer(no_args_is_help=True, help="Which checkpoints are in service.")
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(models_app, name="models")
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """End with one line on stderr and status 2 where the person can mend what is wrong."""
+    try:
+        yield
+    except (CheckpointError, CorpusError, DatasetError, TrainingError, OSError) as error:
+        _err.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def _settings() -> TrainerSettings:
+    try:
+        return TrainerSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "YUEFU_" + "_".join(map(str, first["loc"])).upper()
+        _err.print(f"error: {name}: {first['msg']}", style="red", highlight=False)
+        raise typer.Exit(2) from error
+
+
+@corpus_app.command()
+def fetch(
+    mirror: Annotated[str | None, typer.Option(help="Base URL to download from instead.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Copy from this folder instead of the network.")
+    ] = None,
+) -> None:
+    """Bring the pinned corpus here, verified; goes on where it stopped."""
+    settings = _settings()
+    with _plainly():
+        known = corpus.available(source)
+        with _bar() as bar:
+            task = bar.add_task("corpus", total=len(known))
+            for _ in corpus.fetch(settings.corpus_folder, known, mirror=mirror, source=source):
+                bar.advance(task)
+    missing = len(corpus.checksums()) - len(known)
+    note = f", {missing} not there" if missing else ""
+    _out.print(f"{len(known)} files in {settings.corpus_folder}{note}", soft_wrap=True)
+
+
+@corpus_app.command()
+def stats(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Count what the corpus holds, what is left out, and how the rest is split."""
+    with _plainly():
+        census = Census()
+        poems = corpus.without_duplicates(corpus.read(_settings().corpus_folder, census), census)
+    splits: dict[str, dict[str, int]] = {}
+    for poem in poems:
+        row = splits.setdefault(f"{poem.era} {poem.form.name}", dict.fromkeys(Split, 0))
+        row[poem.split] += 1
+    if as_json:
+        fates = {f"{era} {fate}": count for (era, fate), count in sorted(census.counts.items())}
+        typer.echo(json.dumps({"read": fates, "kept": splits}, ensure_ascii=False))
+        return
+    table = Table("poems", "read", *Split, title=f"{len(poems)} poems kept")
+    for era in Era:
+        for form in FormName:
+            row = splits.get(f"{era} {form}", dict.fromkeys(Split, 0))
+            table.add_row(f"{era} {form}", str(census.counts[era, form]), *map(str, row.values()))
+        for fate in ("dirty", "duplicate", "other"):
+            table.add_row(f"{era} {fate}", str(census.counts[era, fate]))
+    _out.print(table)
+
+
+@corpus_app.command()
+def pack(output: Annotated[Path, typer.Argument(help="The .npz file to write.")]) -> None:
+    """Write the clean, split corpus as arrays, small enough to carry to another machine."""
+    with _plainly():
+        dataset = _build(_settings())
+        dataset.save(output)
+    _out.print(f"{output}: dataset {dataset.fingerprint}", soft_wrap=True)
+
+
+@app.command()
+def train(
+    cell: Annotated[Cell, typer.Argument(help="The cell to train.")],
+    *,
+    recipe: Annotated[RecipeName, typer.Option(help="Which recipe.")] = RecipeName.CPU,
+    data: Annotated[
+        Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The run's folder, to go on with it or to start it.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the checkpoint; else the registry.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Train a model and write its checkpoint. A run that was killed goes on where it was."""
+    settings = _settings()
+    torch.set_num_threads(threads)
+    with _plainly():
+        dataset = Dataset.load(data) if data is not None else _build(settings)
+        folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
+        fitting = Run(RECIPES[recipe](cell), dataset, folder, device=_device(settings))
+        with _bar() as bar:
+            task = bar.add_task(f"{cell}", total=fitting.steps)
+
+            def report(measure: Measure) -> None:
+                bar.console.print(
+                    f"step {measure.step}/{fitting.steps} loss {measure.loss:.3f} "
+                    f"dev perplexity {measure.dev:.1f}",
+                    highlight=False,
+                )
+
+            fitting.train(report, on_step=lambda step: bar.update(task, completed=step))
+        path = write_checkpoint(fitting, output or settings.models_folder)
+    _out.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
+    poems: Annotated[list[Path] | None, typer.Option(help="Corpus files (JSON) to score.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A file of `corpus pack`: score its Tang test split.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Perplexity per Chinese character, the model told the form only."""
+    settings = _settings()
+    with _plainly():
+        loaded = load(Registry(settings.models_folder).find(checkpoint))
+        figures = _figures(loaded, poems or [], data)
+    if as_json:
+        typer.echo(json.dumps(figures, ensure_ascii=False))
+        return
+    _out.print(
+        f"perplexity {figures['perplexity']:.1f} over {figures['characters']} characters, "
+        f"{100 * figures['oov_rate']:.2f} % outside the vocabulary; "
+        f"{figures['perplexity_told']:.1f} when told rhyme and tones",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for form, entry in figures["by_form"].items():
+        _out.print(f"  {form} {entry['perplexity']:.1f} ({entry['characters']})", highlight=False)
+
+
+@models_app.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Every checkpoint with its role and its test perplexity."""
+    registry = Registry(_settings().models_folder)
+    with _plainly():
+        rows = [_model_row(registry, path) for path in registry.checkpoints()]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("checkpoint", "role", "test perplexity")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    _out.print(table)
+
+
+@models_app.command()
+def promote(checkpoint: Annotated[str, typer.Argument(help="The checkpoint's id.")]) -> None:
+    """Make a checkpoint its cell's champion, after verifying it."""
+    registry = Registry(_settings().models_folder)
+    with _plainly():
+        loaded = load(registry.find(checkpoint))
+        registry.promote(loaded.id)
+    _out.print(f"{loaded.id} is the {loaded.shape.cell} champion", soft_wrap=True)
+
+
+@models_app.command()
+def rollback(cell: Annotated[Cell, typer.Argument(help="The cell to roll back.")]) -> None:
+    """Put the previous champion of a cell back in service."""
+    with _plainly():
+        back = Registry(_settings().models_folder).rollback(cell)
+    _out.print(f"{back} is the {cell} champion", soft_wrap=True)
+
+
+def _build(settings: TrainerSettings) -> Dataset:
+    with _err.status("reading the corpus"):
+        return build(corpus.without_duplicates(corpus.read(settings.corpus_folder)))
+
+
+def _device(settings: TrainerSettings) -> str:
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
+def _bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+    )
+    return Progress(*columns, TimeRemainingColumn(), console=_err)
+
+
+def _figures(loaded: Checkpoint, poems: list[Path], data: Path | None) -> dict[str, Any]:
+    """What `evaluate --json` prints."""
+    if data is not None:
+        verses = Dataset.load(data).select(Split.TEST, [Era.TANG])
+    else:
+        # The era only says where a poem came from; a file to score may come from anywhere.
+        found = [poem for path in poems for poem in corpus.read_file(path, Era.TANG)]
+        if not found:
+            raise CorpusError("no poem to score: give --poems FILE… with poems in the four forms")
+        verses = arrays(found, loaded.vocabulary)
+    model = loaded.model()
+    scores = score_forms(model, verses, unknown_types=loaded.unknown_types)
+    told = score_forms(
+        model, verses, unknown_types=loaded.unknown_types, tones=tone_labels(loaded.vocabulary)
+    )
+    return {
+        "checkpoint": loaded.id,
+        **_entry(total(scores)),
+        "perplexity_told": total(told).perplexity,
+        "by_form": {form: _entry(score) for form, score in scores.items()},
+    }
+
+
+def _entry(score: Score) -> dict[str, float]:
+    return {
+        "perplexity": score.perplexity,
+        "characters": score.characters,
+        "oov_rate": score.unknown / max(1, score.characters),
+    }
+
+
+def _model_row(registry: Registry, path: Path) -> dict[str, Any]:
+    report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    cell = Cell(path.name.partition("-")[0])
+    roles = [role for role, name in asdict(registry.aliases(cell)).items() if name == path.name]
+    if not roles and registry.champions().get(cell) == path:
+        roles = ["champion (bundled)"]
+    return {
+        "checkpoint": path.name,
+        "role": ", ".join(roles),
+        "perplexity": round(report.get("test", {}).get("perplexity", float("nan")), 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,55 @@
+"""From a finished run to a checkpoint with its report and its picture."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine import checkpoint
+from engine.model import parameter_count
+from trainer.corpus import COMMIT, Era, Split
+from trainer.evaluate import score_forms, tone_labels, total
+from trainer.fit import Run
+from trainer.picture import draw_curve
+
+
+def write_checkpoint(run: Run, parent: Path) -> Path:
+    """Write the run's best averaged weights under `parent`; the folder of the checkpoint.
+
+    The weights are rounded to fp16 first and measured then, so the report tells of what is kept.
+    A picture of the loss is put beside the run's state.
+    """
+    run.load_best(half=True)
+    folder = checkpoint.save(
+        parent,
+        shape=run.model.shape,
+        vocabulary=run.dataset.vocabulary,
+        unknown_types=run.dataset.unknown_types,
+        priors=run.dataset.priors,
+        weights=run.model.state_dict(),
+        report=_report(run),
+    )
+    draw_curve(run.progress.measures, run.folder / "curve.png", title=folder.name)
+    return folder
+
+
+def _report(run: Run) -> dict[str, Any]:
+    test = run.dataset.select(Split.TEST, [Era.TANG])
+    unknown = run.dataset.unknown_types
+    scores = score_forms(run.model, test, unknown_types=unknown)
+    told = score_forms(
+        run.model, test, unknown_types=unknown, tones=tone_labels(run.dataset.vocabulary)
+    )
+    return {
+        "corpus": COMMIT,
+        "dataset": run.dataset.fingerprint,
+        "recipe": asdict(run.recipe),
+        "parameters": parameter_count(run.model),
+        "steps": run.progress.step,
+        "test": {
+            "perplexity": total(scores).perplexity,
+            "perplexity_told": total(told).perplexity,
+            "characters": total(scores).characters,
+            "by_form": {form: score.perplexity for form, score in scores.items()},
+        },
+        "measures": [asdict(measure) for measure in run.progress.measures],
+    }
