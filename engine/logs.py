@@ -44,6 +44,14 @@ class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
         return self._redact(super().format(record))
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Says that a line could not be written, and not, as its parent would, what was in it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Name the logger whose line is lost."""
+        self.stream.write(f"! a log line of {record.name} could not be written\n")
+
+
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     """A function that replaces `secrets`, and whatever looks like a bot's token, by asterisks."""
     # The longest first: one secret may be part of another.
@@ -55,7 +63,7 @@ def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
 def configure(*, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> None:
     """Send every log of this process to `stream` (stderr), from `level` upwards."""
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(RedactingFormatter(secrets=secrets, renderer=_renderer(stream)))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -65,7 +73,12 @@ def configure(*, level: str, secrets: Iterable[str], stream: TextIO | None = Non
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     structlog.configure(
-        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            # Ours alone: a record of another library has passed its logger's level already.
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -75,7 +88,6 @@ def configure(*, level: str, secrets: Iterable[str], stream: TextIO | None = Non
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.filter_by_level,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

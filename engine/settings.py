@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
 from pydantic_settings.sources import PydanticBaseEnvSettingsSource
 
 PREFIX = "YUEFU_"
@@ -102,5 +103,6 @@ def load_settings(kind: type[Settings]) -> Settings:
             for entry in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError("; ".join(wrong)) from None
-    except OSError as error:
-        raise SettingsError(f"a {PREFIX}…_FILE cannot be read: {error}") from None
+    except SourceError as error:
+        why = error.__cause__ or error
+        raise SettingsError(f"a {PREFIX}…_FILE cannot be read: {why}") from None

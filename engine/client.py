@@ -1,0 +1,266 @@
+"""What bot and trainer call: put a job, collect outcomes, ask what the engine can do.
+
+Imports no torch. What it raises:
+
+    EngineError
+    └── EngineUnavailableError
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import structlog
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from engine import embedded, keys
+from engine.heartbeat import living
+from engine.jobs import Cell, Job, JobError, Lane, Outcome, outcome_from_json
+from engine.queue import (
+    CAP,
+    LANES,
+    MAX_BLOCK_MS,
+    Admission,
+    Admitted,
+    put,
+    put_script,
+    settle_script,
+)
+from engine.settings import EngineSettings
+
+__all__ = [
+    "ANSWER_S",
+    "MAX_BLOCK_MS",
+    "Admission",
+    "Admitted",
+    "Delivery",
+    "EngineClient",
+    "EngineError",
+    "EngineUnavailableError",
+    "connect",
+]
+
+ANSWER_S = 2.0
+"""How long a call that a person waits on may wait for Redis."""
+CONNECTIONS = 32
+"""Connections that one process opens at most; a call beyond them waits for a free one."""
+DELIVERY_LEASE_MS = 5_000
+"""How long a client may be silent before its outcomes are given to another of its consumers."""
+
+_RETRIES_A_LINE = 20
+_REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+
+_log = structlog.get_logger(__name__)
+
+
+class EngineError(Exception):
+    """The engine cannot be used."""
+
+
+class EngineUnavailableError(EngineError):
+    """Redis did not answer in time; what was asked for may or may not have happened."""
+
+
+class _Patience(Retry):
+    """Tries again for as long as Redis is away, and says so; a refused password it gives up on."""
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[Any]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> Any:
+        failures = count()
+
+        def may_pass(error: Exception) -> bool:
+            if next(failures) % _RETRIES_A_LINE == 0:
+                _log.warning("! redis is away", action="redis.retry", error=str(error))
+            # redis-py wraps what the handshake on a unix socket raises.
+            return not isinstance(error.__cause__ or error, _REFUSALS)
+
+        return await super().call_with_retry(do, fail, may_pass, with_failure_count)
+
+
+class _Cancellable(AbstractConnection):
+    """Sends within the socket's timeout, and can be cancelled meanwhile.
+
+    redis-py sends in `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that
+    comes as the sending ends (python/cpython#86296): the task would go on for ever. It also makes a
+    task for each command, which costs more than the sending.
+    """
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health:
+            await self.check_health()  # type: ignore[no-untyped-call]  # redis-py forgot its -> None
+        timeout_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await super().send_packed_command(command, check_health=False)
+        except TimeoutError as error:
+            raise exceptions.TimeoutError("Timeout writing to socket") from error
+        finally:
+            self.socket_timeout = timeout_s
+
+
+def connect(settings: EngineSettings) -> Redis:
+    """A client of the Redis that the settings name, or else of the embedded one, started if needed.
+
+    The one place that builds clients. Calls wait for a Redis that is away and go on within a second
+    of its return; put `asyncio.timeout` around those that must not wait. The protocol is pinned,
+    for the shapes of replies depend on it.
+
+    Raises:
+        embedded.EmbeddedError: there is no `redis_url` and no embedded server could be started.
+    """
+    url = settings.redis_url
+    pool = BlockingConnectionPool.from_url(
+        embedded.ensure(settings.data) if url is None else url.get_secret_value(),
+        max_connections=CONNECTIONS,
+        timeout=None,
+        protocol=2,
+        # Longer than any blocking read (`MAX_BLOCK_MS`), or each of those would end as an error.
+        socket_timeout=5.0,
+        socket_connect_timeout=2.0,
+        health_check_interval=15,
+        retry=_Patience(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries=-1),
+    )
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    return Redis.from_pool(pool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One outcome in the hands of one client."""
+
+    client: str
+    """The client it is for."""
+    entry: str
+    """The id of its entry in the reply stream."""
+    outcome: Outcome
+    """The poem, or why there is none."""
+
+
+class EngineClient:
+    """The engine as its clients see it."""
+
+    def __init__(self, redis: Redis, *, cap: int = CAP) -> None:
+        """Speak to the engine through `redis`; `cap` is how many jobs a lane may hold."""
+        self._redis = redis
+        self._cap = cap
+        self._put = put_script(redis)
+        self._settle = settle_script(redis)
+        self._in_hand: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def put(self, job: Job) -> Admission:
+        """Ask for a poem. Putting the same job again is safe at any time.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time; the job may be queued or not.
+        """
+        async with _in_time():
+            try:
+                return await put(self._put, job, cap=self._cap)
+            except exceptions.OutOfMemoryError:
+                return Admission(status=Admitted.FULL)
+
+    async def cancel(self, job_id: str) -> None:
+        """Drop a job that nobody waits for, unless a worker has taken it; nothing comes back.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+        """
+        async with _in_time():
+            await self._redis.set(keys.cancel(job_id), 1, ex=keys.CANCEL_TTL_S)
+
+    async def outcomes(
+        self, client: str, consumer: str, *, count: int = 64, wait_ms: int = 0
+    ) -> list[Delivery]:
+        """Up to `count` outcomes for `client`, each given to one of its consumers.
+
+        Waits up to `wait_ms`, at most `MAX_BLOCK_MS`, if there are none. What was collected and is
+        not `done` stays in this object's hands for as long as this is called often; what a dead
+        consumer had in its hands is given out again after `DELIVERY_LEASE_MS`.
+        """
+        entries, last_ids = await self._collect(client, consumer, count)
+        if not entries and wait_ms > 0:
+            streams: dict[Any, Any] = {keys.replies(client): last_ids[0]}
+            await self._redis.xread(streams, count=1, block=min(wait_ms, MAX_BLOCK_MS))
+            entries, _ = await self._collect(client, consumer, count)
+        found = [await self._delivery(client, entry.decode(), flat) for entry, flat in entries]
+        deliveries = [delivery for delivery in found if delivery is not None]
+        self._in_hand[client].update(delivery.entry for delivery in deliveries)
+        return deliveries
+
+    async def done(self, delivery: Delivery) -> None:
+        """The client has dealt with this outcome: forget it."""
+        async with self._redis.pipeline() as pipe:
+            pipe.xack(keys.replies(delivery.client), keys.GROUP, delivery.entry)
+            pipe.xdel(keys.replies(delivery.client), delivery.entry)
+            await pipe.execute()
+        self._in_hand[delivery.client].discard(delivery.entry)
+
+    async def cells(self) -> dict[Cell, str]:
+        """The cells that living engines write with, and the checkpoint of each.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+        """
+        async with _in_time():
+            beats = await living(self._redis)
+        return {cell: checkpoint for beat in beats for cell, checkpoint in beat.cells.items()}
+
+    async def depth(self) -> dict[Lane, int]:
+        """Jobs in each lane that are not finished.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+        """
+        async with _in_time(), self._redis.pipeline(transaction=False) as pipe:
+            for lane in LANES:
+                pipe.xlen(keys.jobs(lane))
+            return dict(zip(LANES, await pipe.execute(), strict=True))
+
+    async def _collect(
+        self, client: str, consumer: str, count: int
+    ) -> tuple[list[tuple[bytes, list[bytes]]], list[bytes]]:
+        args: list[str | int] = ["collect", keys.GROUP, consumer, count, DELIVERY_LEASE_MS]
+        args += self._in_hand[client]
+        entries, last_ids = await self._settle(keys=[keys.replies(client)], args=args)
+        return entries, last_ids
+
+    async def _delivery(self, client: str, entry: str, flat: list[bytes]) -> Delivery | None:
+        """One entry as a delivery; one that cannot be read is set aside for a person to look at."""
+        try:
+            return Delivery(client=client, entry=entry, outcome=outcome_from_json(flat[1]))
+        except JobError as error:
+            _log.warning("! buried", action="outcome.bury", client=client, why=str(error))
+            fields: dict[Any, Any] = {"client": client, "outcome": flat[1], "why": str(error)}
+            async with self._redis.pipeline() as pipe:
+                pipe.xadd(keys.DEAD, fields, maxlen=keys.DEAD_LENGTH)
+                pipe.xack(keys.replies(client), keys.GROUP, entry)
+                pipe.xdel(keys.replies(client), entry)
+                await pipe.execute()
+            return None
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Give Redis `ANSWER_S` seconds for what is done inside."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except (TimeoutError, exceptions.ConnectionError) as error:
+        raise EngineUnavailableError(f"no answer from Redis in {ANSWER_S} s") from error

@@ -1,0 +1,77 @@
+"""Every key that Yuefu's engine keeps in Redis: its type, its time to live, and why it is there.
+
+    key                          type    TTL     holds
+    yuefu:jobs:chat              stream  none    jobs of people, until each is finished
+    yuefu:jobs:bulk              stream  none    jobs of machines, until each is finished
+    yuefu:job:<job id>           string  48 h    "waiting" or "done": admitted once, answered once
+    yuefu:cancel:<job id>        string  1 h     set when nobody wants the job any more
+    yuefu:replies:<client>       stream  48 h    outcomes for one client, until it dealt with them
+    yuefu:dead                   stream  none    jobs that were buried, for a person to look at
+    yuefu:engines                set     none    names of the workers that have ever beaten
+    yuefu:engine:<worker>        string  5 s     a worker's heartbeat: its cells, slots and start
+
+Each stream of jobs and of replies has one consumer group, `GROUP`, made at 0 so that nothing put
+before it is passed over. Everything here may be lost with no loss but what is in flight.
+"""
+
+from typing import Final
+
+from engine.jobs import Lane
+
+PREFIX: Final = "yuefu:"
+"""Yuefu may share a Redis with others."""
+
+GROUP: Final = "yuefu"
+"""The consumer group of every stream that is read by more than one process."""
+
+DEAD: Final = f"{PREFIX}dead"
+"""Stream: what was buried, with the reason. Kept to about `DEAD_LENGTH` entries."""
+
+DEAD_LENGTH: Final = 10_000
+"""A flood of bad jobs must not fill the memory that good ones need; the newest are kept."""
+
+ENGINES: Final = f"{PREFIX}engines"
+"""Set: whose heartbeat to look for, so that no client has to scan the keys."""
+
+JOB_TTL_S: Final = 48 * 3600
+"""A cause can come again for a day: Telegram keeps an update that long. Twice that is safe."""
+
+CANCEL_TTL_S: Final = 3600
+"""No job waits for an hour: those of people have a deadline of minutes."""
+
+REPLIES_TTL_S: Final = 48 * 3600
+"""Counted from the last outcome. A client away for two days has no chat that still waits."""
+
+HEARTBEAT_TTL_MS: Final = 5_000
+"""A worker that has not beaten for this long is taken for dead."""
+
+
+def jobs(lane: Lane) -> str:
+    """Stream: the jobs of `lane`, waiting and running; finishing one deletes its entry.
+
+    It is never trimmed, for that would drop jobs unread; admission keeps it short instead.
+    """
+    return f"{PREFIX}jobs:{lane}"
+
+
+def job(job_id: str) -> str:
+    """String, 48 h: "waiting" once the job is admitted, "done" once it has its first outcome."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def cancel(job_id: str) -> str:
+    """String, 1 h: there if the job shall be dropped when a worker comes to take it.
+
+    A flag, because deleting an entry that was never read spoils the group's count of what lags.
+    """
+    return f"{PREFIX}cancel:{job_id}"
+
+
+def replies(client: str) -> str:
+    """Stream, 48 h: the outcomes for `client`, read through the group by its consumers."""
+    return f"{PREFIX}replies:{client}"
+
+
+def engine(worker: str) -> str:
+    """String, 5 s: the heartbeat of `worker` as JSON (`engine.heartbeat.Heartbeat`)."""
+    return f"{PREFIX}engine:{worker}"

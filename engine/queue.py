@@ -1,0 +1,319 @@
+"""The engine's side of the queue: put, take, renew, finish, bury.
+
+A job is an entry of its lane's stream from the moment it is put until it is finished or buried.
+Taking it leases it to one worker, which renews the lease while it works; so an entry that idles
+belongs to a worker that died, and another takes it. Every verb is one script (`queue.lua`), hence
+atomic: whatever is killed, a job is neither lost nor answered twice.
+
+A job that was there when its worker died is not to blame, yet one that is must not go round for
+ever. So after two deaths a job is a suspect and runs alone, and with the third it is buried.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+
+from engine import keys
+from engine.jobs import Failure, Job, JobError, Lane, Outcome, Reason
+
+LANES = (Lane.CHAT, Lane.BULK)
+"""The lanes in the order in which they are served."""
+CAP = 4096
+"""Jobs that a lane holds: some megabytes, far below any maxmemory, so that results always fit."""
+LEASE_MS = 5_000
+"""How long a worker may be silent before its jobs are given to another."""
+MAX_BLOCK_MS = 1_000
+"""Longest blocking read: well under the socket's timeout, and short enough to notice deaths."""
+RECOVER_EVERY_MS = 500
+"""How often a worker looks for the jobs of dead ones."""
+DEATHS_OF_A_SUSPECT = 2
+"""A job that this many workers died with runs alone (`SUSPECT_DEATHS` in queue.lua)."""
+
+_PAUSE_MS = 20
+_SOURCE = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
+_LANE_KEYS = [keys.jobs(lane) for lane in LANES]
+
+_log = structlog.get_logger(__name__)
+
+
+class Admitted(StrEnum):
+    """What became of a job that was put."""
+
+    ACCEPTED = "accepted"
+    """It waits in its lane."""
+    DUPLICATE = "duplicate"
+    """The same cause was admitted before; its one outcome comes, or came."""
+    FULL = "full"
+    """The lane is full, or Redis's memory is: try again later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """The answer to putting a job."""
+
+    status: Admitted
+    """Whether it was let in."""
+    position: int = 0
+    """Jobs of its lane that are not finished, itself among them; 0 unless accepted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """One job in the hands of one worker."""
+
+    entry: str
+    """The stream entry's id."""
+    lane: Lane
+    """The lane it came from."""
+    job: Job
+    """The job to do."""
+    attempt: int
+    """1 the first time, and one more for each worker that died with it."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether two workers died with it, so that it must run alone."""
+        return self.attempt > DEATHS_OF_A_SUSPECT
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One entry of a job stream as it was read, which may be nonsense."""
+
+    id: str
+    lane: Lane
+    attempt: int
+    job_id: str
+    client: str
+    """Empty where the entry names none."""
+    job: bytes
+    """JSON, if all is well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Hold:
+    """What the queue remembers of a lease that it gave out."""
+
+    suspect: bool
+    ends_ms: float
+    """When the lease runs out, on the monotonic clock."""
+
+
+def put_script(redis: Redis) -> AsyncScript:
+    """The script for `put` on this client. Redis refuses it when its memory is full."""
+    return redis.register_script(_SOURCE)
+
+
+def settle_script(redis: Redis) -> AsyncScript:
+    """The script for every other verb: they run with memory full too, for they make room."""
+    return redis.register_script(f"#!lua flags=allow-oom\n{_SOURCE}")
+
+
+async def put(script: AsyncScript, job: Job, *, cap: int = CAP) -> Admission:
+    """Admit `job` unless it was admitted before or its lane holds `cap` jobs.
+
+    `script` is the client's `put_script`. Putting the same job again is safe at any time.
+
+    Raises:
+        redis.exceptions.OutOfMemoryError: Redis's memory is full; nothing was put.
+    """
+    names = [keys.jobs(job.lane), keys.job(job.id)]
+    args: list[str | int] = [
+        "put",
+        keys.GROUP,
+        cap,
+        keys.JOB_TTL_S,
+        job.id,
+        job.client,
+        job.to_json(),
+    ]
+    position = int(await script(keys=names, args=args))
+    if position > 0:
+        return Admission(status=Admitted.ACCEPTED, position=position)
+    return Admission(status=Admitted.FULL if position < 0 else Admitted.DUPLICATE)
+
+
+class Queue:
+    """The queue as one worker sees it. Its verbs wait for Redis where it is away."""
+
+    def __init__(self, redis: Redis, *, worker: str, lease_ms: int = LEASE_MS) -> None:
+        """Serve as `worker`, a name that no other living process has."""
+        self.worker = worker
+        self.lease_ms = lease_ms
+        self._redis = redis
+        self._script = settle_script(redis)
+        self._holds: dict[str, _Hold] = {}
+        self._suspect_waits = False
+        self._recover_at_ms = 0.0
+
+    async def take(self, count: int, *, wait_ms: int = 0) -> list[Lease]:
+        """Lease up to `count` jobs: those of dead workers first, then chat, then bulk.
+
+        Waits up to `wait_ms`, at most `MAX_BLOCK_MS`, if there are none. A suspect comes alone,
+        once this worker holds no other job, and until it is finished no other comes. Jobs that
+        expired, were cancelled, cannot be read or died thrice are dealt with here and not given.
+        """
+        self._forget_lapsed()
+        if count < 1:
+            return []
+        if any(hold.suspect for hold in self._holds.values()):
+            await _pause(wait_ms)
+            return []
+        entries, last_ids = await self._take(count)
+        if not entries and wait_ms > 0:
+            await self._wait(last_ids, min(wait_ms, MAX_BLOCK_MS))
+            entries, _ = await self._take(count)
+        leases = [lease for entry in entries if (lease := await self._accept(entry))]
+        self._hold(leases)
+        return leases
+
+    async def renew(self, leases: Iterable[Lease]) -> None:
+        """Keep `leases` from running out; call it a few times within each `lease_ms`."""
+        if not (leases := list(leases)):
+            return
+        pairs = [part for lease in leases for part in (LANES.index(lease.lane) + 1, lease.entry)]
+        await self._call("renew", _LANE_KEYS, self.worker, *pairs)
+        self._hold(leases)
+
+    async def finish(self, lease: Lease, outcome: Outcome) -> bool:
+        """Send `outcome` to the job's client and end the job; False if it was answered before."""
+        names = [keys.jobs(lease.lane), keys.job(lease.job.id), keys.replies(lease.job.client)]
+        ttls = (keys.JOB_TTL_S, keys.REPLIES_TTL_S)
+        first = await self._call("finish", names, lease.entry, outcome.to_json(), *ttls)
+        self._holds.pop(lease.entry, None)
+        return bool(first)
+
+    async def bury(self, lease: Lease, why: str) -> bool:
+        """Set the job aside in the dead stream and tell its client; False if it was answered."""
+        job = lease.job
+        entry = _Entry(
+            id=lease.entry,
+            lane=lease.lane,
+            attempt=lease.attempt,
+            job_id=job.id,
+            client=job.client,
+            job=job.to_json().encode(),
+        )
+        first = await self._bury(entry, why, job.context)
+        self._holds.pop(lease.entry, None)
+        return first
+
+    async def _take(self, count: int) -> tuple[list[_Entry], list[bytes]]:
+        """One run of the script: the entries, or else the last id of each lane."""
+        recover = self._suspect_waits or _now_ms() >= self._recover_at_ms
+        taken, suspect_waits, last_ids = await self._call(
+            "take",
+            _LANE_KEYS,
+            self.worker,
+            count,
+            self.lease_ms,
+            int(bool(self._holds)),
+            int(recover),
+            keys.cancel(""),
+        )
+        entries = [_entry(*row) for row in taken]
+        self._suspect_waits = bool(suspect_waits)
+        # Where a dead worker left one job there may be more.
+        if recover and not any(entry.attempt > 1 for entry in entries):
+            self._recover_at_ms = _now_ms() + RECOVER_EVERY_MS
+        return entries, last_ids
+
+    async def _wait(self, last_ids: list[bytes], wait_ms: int) -> None:
+        """Wait until a job comes after `last_ids`. It is not taken: only `_take` takes."""
+        if self._suspect_waits:
+            await _pause(wait_ms)
+            return
+        streams: dict[Any, Any] = dict(zip(_LANE_KEYS, last_ids, strict=True))
+        await self._redis.xread(streams, count=1, block=wait_ms)
+
+    async def _accept(self, entry: _Entry) -> Lease | None:
+        """The lease on an entry, or None where it was a job for nobody and is dealt with."""
+        if entry.attempt > DEATHS_OF_A_SUSPECT + 1:
+            # Before anything else is done with it: whatever killed the others may be in here.
+            why = f"{entry.attempt - 1} workers died with it"
+            await self._bury(entry, why, _context(entry.job))
+            return None
+        try:
+            job = Job.from_json(entry.job)
+        except JobError as error:
+            await self._bury(entry, f"unreadable: {error}", _context(entry.job))
+            return None
+        lease = Lease(entry=entry.id, lane=entry.lane, job=job, attempt=entry.attempt)
+        if job.deadline_ms is None or job.deadline_ms > time.time() * 1000:
+            return lease
+        await self.finish(lease, Failure(job_id=job.id, reason=Reason.EXPIRED, context=job.context))
+        return None
+
+    async def _bury(self, entry: _Entry, why: str, context: dict[str, Any]) -> bool:
+        failure = Failure(job_id=entry.job_id, reason=Reason.BURIED, detail=why, context=context)
+        names = [
+            keys.jobs(entry.lane),
+            keys.job(entry.job_id),
+            keys.replies(entry.client),
+            keys.DEAD,
+        ]
+        first = await self._call(
+            "bury",
+            names,
+            entry.id,
+            failure.to_json() if entry.client else "",
+            keys.JOB_TTL_S,
+            keys.REPLIES_TTL_S,
+            keys.DEAD_LENGTH,
+            *("lane", entry.lane, "job", entry.job, "why", why, "attempts", entry.attempt),
+        )
+        _log.warning("! buried", action="job.bury", job=entry.job_id, why=why)
+        return bool(first)
+
+    async def _call(self, verb: str, names: list[str], *args: str | bytes | int) -> Any:
+        return await self._script(keys=names, args=[verb, keys.GROUP, *args])
+
+    def _hold(self, leases: Iterable[Lease]) -> None:
+        ends_ms = _now_ms() + self.lease_ms
+        for lease in leases:
+            self._holds[lease.entry] = _Hold(suspect=lease.suspect, ends_ms=ends_ms)
+
+    def _forget_lapsed(self) -> None:
+        """A lease that was not renewed in time is no longer this worker's."""
+        now_ms = _now_ms()
+        self._holds = {id_: hold for id_, hold in self._holds.items() if hold.ends_ms > now_ms}
+
+
+def _entry(lane: int, entry_id: bytes, attempt: int, flat: list[bytes]) -> _Entry:
+    """What the script returns for an entry: `lane` counts from 1, `flat` is name, value, name."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return _Entry(
+        id=entry_id.decode(),
+        lane=LANES[lane - 1],
+        attempt=attempt,
+        job_id=fields.get(b"id", b"entry:" + entry_id).decode(errors="replace"),
+        client=fields.get(b"client", b"").decode(errors="replace"),
+        job=fields.get(b"job", b""),
+    )
+
+
+def _context(job: bytes) -> dict[str, Any]:
+    """The context of a job of another version, so that its person can still be told."""
+    try:
+        context = json.loads(job)["context"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return context if isinstance(context, dict) else {}
+
+
+async def _pause(wait_ms: int) -> None:
+    """Let the worker get on with what it holds: only when that is done can more be taken."""
+    await asyncio.sleep(min(wait_ms, _PAUSE_MS) / 1000)
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000
