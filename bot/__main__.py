@@ -1,0 +1,82 @@
+"""`python -m bot console` and `python -m bot telegram`."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Annotated, TextIO
+
+import typer
+
+from bot.errors import BotError
+from bot.language import language_of
+from bot.settings import BotSettings
+from engine import logs
+from engine.settings import SettingsError, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # Its tracebacks show local variables, and so secrets.
+    pretty_exceptions_enable=False,
+    help="Yuefu in a chat.",
+)
+
+
+@app.command()
+def console(
+    once: Annotated[str | None, typer.Option(help="Answer this one line and leave.")] = None,
+    lang: Annotated[
+        str | None, typer.Option(help="zh, zh-Hant or en; by default that of the locale.")
+    ] = None,
+) -> None:
+    """Talk to the poet in this terminal."""
+    settings = load_settings(BotSettings)
+    with _open_log(settings) as stream:
+        # Late, like the import below: what is wrong is said at once, and Telegram's library is
+        # for those who serve Telegram.
+        from bot.console.service import run  # noqa: PLC0415
+
+        logs.configure(level=settings.log_level, secrets=settings.secrets, stream=stream)
+        if not run(settings, language_of(lang or _locale()), once=once):
+            raise typer.Exit(1)
+
+
+@app.command()
+def telegram() -> None:
+    """Serve a Telegram bot; its token is in YUEFU_TELEGRAM_TOKEN."""
+    settings = load_settings(BotSettings)
+    from bot.telegram.service import serve  # noqa: PLC0415
+
+    logs.configure(level=settings.log_level, secrets=settings.secrets)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(settings))
+
+
+def _open_log(settings: BotSettings) -> TextIO:
+    """The console's log, which must not come between the lines of the chat."""
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        return (settings.data / "console.log").open("a", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"YUEFU_DATA: {error.strerror}") from None
+
+
+def _locale() -> str | None:
+    return next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), None)
+
+
+def main() -> None:
+    """Run a command; what goes wrong is one line on stderr, and an exit code that is not 0."""
+    # Being told to stop is the same by Ctrl-C and by a supervisor: everything is put away first.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        app()
+    except (BotError, SettingsError) as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The console: the same commands in a terminal, without any account."""

@@ -1,0 +1,108 @@
+"""One person at a terminal: each line is answered before the next is read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from textwrap import indent
+from uuid import uuid4
+
+from rich.console import Console
+
+from bot import texts
+from bot.anthology import Anthology
+from bot.deliver import compose
+from bot.household import household
+from bot.language import Language
+from bot.message import Address, Incoming, Message
+from bot.respond import Responder
+from bot.settings import BotSettings
+from bot.submit import PATIENCE_MS, Context
+from engine.client import MAX_BLOCK_MS, Delivery, EngineClient, EngineUnavailableError
+from engine.jobs import Job, Poem
+
+CHAT = "console"
+PROMPT = "› "
+
+# The engine itself gives up at a job's deadline and says so; a little later, it must be dead.
+_ANSWER_S = PATIENCE_MS / 1000 + 5
+
+
+class Chat:
+    """A conversation in the terminal."""
+
+    def __init__(
+        self, *, engine: EngineClient, anthology: Anthology, language: Language, screen: Console
+    ) -> None:
+        """Speak `language` on `screen`."""
+        # A name of its own, for two consoles must not collect each other's poems.
+        self._client = f"{CHAT}-{uuid4().hex}"
+        self._engine = engine
+        self._anthology = anthology
+        self._language = language
+        self._screen = screen
+        self._responder = Responder(engine=engine, anthology=anthology, client=self._client)
+
+    async def say(self, line: str) -> bool:
+        """Answer one line on the screen; False if it should have become a poem and did not."""
+        incoming = Incoming(
+            cause=f"{CHAT}:{uuid4().hex}",
+            address=Address(chat=CHAT),
+            text=line,
+            language=self._language,
+            direct=True,
+        )
+        try:
+            answer = await self._responder.respond(incoming)
+        except EngineUnavailableError:
+            self._show(texts.CONSOLE_NO_ANSWER.say(self._language))
+            return False
+        if isinstance(answer, Message):
+            self._show(answer.text)
+        return not isinstance(answer, Job) or await self._show_outcome(answer)
+
+    async def _show_outcome(self, job: Job) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                delivery = await self._outcome_of(job)
+        except TimeoutError:
+            self._show(texts.CONSOLE_NO_ANSWER.say(self._language))
+            return False
+        outcome = delivery.outcome
+        if isinstance(outcome, Poem):
+            await self._anthology.record(outcome, Context.from_fields(outcome.context))
+        self._show(compose(outcome).text)
+        if isinstance(outcome, Poem):
+            await self._anthology.mark_shown(outcome.job_id)
+        await self._engine.done(delivery)
+        return isinstance(outcome, Poem)
+
+    async def _outcome_of(self, job: Job) -> Delivery:
+        while True:
+            for delivery in await self._engine.outcomes(
+                self._client, self._client, wait_ms=MAX_BLOCK_MS
+            ):
+                if delivery.outcome.job_id == job.id:
+                    return delivery
+                # An earlier line's, which came after we had given it up.
+                await self._engine.done(delivery)
+
+    def _show(self, text: str) -> None:
+        self._screen.print(indent(text, "  ") + "\n", soft_wrap=True)
+
+
+@asynccontextmanager
+async def open_chat(
+    settings: BotSettings, language: Language, screen: Console
+) -> AsyncIterator[Chat]:
+    """A conversation, with all that it stands on.
+
+    Raises:
+        HouseholdError, AnthologyError: something it stands on did not come up.
+    """
+    async with AsyncExitStack() as stack:
+        with Console(stderr=True).status(texts.CONSOLE_WAKING.say(language)):
+            redis = await stack.enter_async_context(household(settings))
+            anthology = await stack.enter_async_context(Anthology.open(settings.anthology_url))
+        yield Chat(
+            engine=EngineClient(redis), anthology=anthology, language=language, screen=screen
+        )

@@ -1,0 +1,96 @@
+"""An outcome becomes a message in the outbox.
+
+Whatever the engine answers is told: a poem is shown, a failure is explained in the person's
+language. A poem is in the anthology before its outcome is let go, so that what people see is on
+record, as long as there is a database to record it in.
+"""
+
+import structlog
+
+from bot import texts
+from bot.anthology import Anthology
+from bot.errors import AnthologyError
+from bot.message import Message
+from bot.outbox import Outbox
+from bot.render import render_poem
+from bot.submit import Context
+from bot.texts import Text
+from engine.client import MAX_BLOCK_MS, Delivery, EngineClient
+from engine.jobs import Outcome, Poem, Reason
+
+_BATCH = 64
+
+FAILURES: dict[Reason, Text] = {
+    Reason.EXPIRED: texts.FAILED_EXPIRED,
+    Reason.NO_MODEL: texts.FAILED_NO_MODEL,
+    Reason.NO_TEMPLATE: texts.FAILED_NO_TEMPLATE,
+    Reason.BURIED: texts.FAILED_BURIED,
+    Reason.INTERNAL: texts.FAILED_INTERNAL,
+}
+"""What people are told where there is no poem."""
+
+log = structlog.get_logger(__name__)
+
+
+def compose(outcome: Outcome) -> Message:
+    """The message that tells of `outcome`.
+
+    Raises:
+        KeyError, TypeError, ValueError: its context is not one of ours.
+    """
+    context = Context.from_fields(outcome.context)
+    if isinstance(outcome, Poem):
+        text = render_poem(
+            outcome, glyphs=context.glyphs, script=context.script, language=context.language
+        )
+        poem_id = outcome.job_id
+    else:
+        text, poem_id = FAILURES[outcome.reason].say(context.language), None
+    return Message(id=outcome.job_id, address=context.address, text=text, poem_id=poem_id)
+
+
+class Deliverer:
+    """Carries outcomes from the reply stream of one client to the outbox of its platform."""
+
+    def __init__(
+        self, *, engine: EngineClient, anthology: Anthology, outbox: Outbox, client: str
+    ) -> None:
+        """Collect as `client`."""
+        self._engine = engine
+        self._anthology = anthology
+        self._outbox = outbox
+        self._client = client
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            await self.deliver()
+
+    async def deliver(self) -> None:
+        """Deliver what has come; waits a moment if nothing has."""
+        # One consumer name for whoever holds the platform's lease: only that process collects.
+        for delivery in await self._engine.outcomes(
+            self._client, self._client, count=_BATCH, wait_ms=MAX_BLOCK_MS
+        ):
+            await self._deliver(delivery)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        outcome = delivery.outcome
+        try:
+            message = compose(outcome)
+        except (KeyError, TypeError, ValueError) as error:
+            log.error(
+                "! foreign", action="deliver.drop", job=outcome.job_id, error=type(error).__name__
+            )
+        else:
+            if isinstance(outcome, Poem):
+                await self._record(outcome)
+            await self._outbox.put(message)
+        await self._engine.done(delivery)
+
+    async def _record(self, poem: Poem) -> None:
+        try:
+            await self._anthology.record(poem, Context.from_fields(poem.context))
+        except AnthologyError as error:
+            # It costs us the record, but nobody their poem.
+            log.error("! not recorded", action="deliver.record", job=poem.job_id, error=str(error))

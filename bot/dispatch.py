@@ -1,0 +1,159 @@
+"""Messages leave the outbox, each shown once, by whatever platform there is."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from bot.anthology import Anthology
+from bot.errors import (
+    AnthologyError,
+    ChatMovedError,
+    MaybeShownError,
+    NotShownError,
+    UndeliverableError,
+)
+from bot.message import Address, Message
+from bot.outbox import Letter, Outbox
+
+IN_FLIGHT_MAX = 16
+"""Messages on their way at once: what can be shown twice if the process is killed."""
+IN_HAND_MAX = 1024
+"""Messages taken out of the outbox at once, most of them waiting for their chat's turn."""
+FAREWELL_S = 4.0
+"""How long a process that is told to stop waits for them: less than another waits for its lease."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Sender(Protocol):
+    """A platform, as far as it shows messages."""
+
+    async def wait_turn(self, message: Message) -> None:
+        """Wait until the platform's limits leave room for `message`."""
+        ...
+
+    async def send(self, message: Message) -> None:
+        """Show `message`.
+
+        Raises:
+            NotShownError: it was surely not shown; it may be tried again.
+            MaybeShownError: nobody can tell whether it was.
+            UndeliverableError: it never will be.
+            ChatMovedError: its chat has a new id.
+        """
+        ...
+
+
+class Halt:
+    """Holds every message back while the platform asks us to wait."""
+
+    def __init__(self) -> None:
+        """Begin with nothing held back."""
+        self._until_s = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """Hold back for `seconds` from now, or longer where that was asked for already."""
+        self._until_s = max(self._until_s, asyncio.get_running_loop().time() + seconds)
+
+    async def over(self) -> None:
+        """Wait until nothing is held back, also by those who asked meanwhile."""
+        clock = asyncio.get_running_loop().time
+        while (left_s := self._until_s - clock()) > 0:  # noqa: ASYNC110 - for a time
+            await asyncio.sleep(left_s)
+
+
+class Dispatcher:
+    """Shows the messages of one outbox: those of one chat in turn, those of many side by side."""
+
+    def __init__(self, *, outbox: Outbox, sender: Sender, anthology: Anthology) -> None:
+        """Show by `sender`; the `anthology` learns which poems were shown."""
+        self._outbox = outbox
+        self._sender = sender
+        self._anthology = anthology
+        self._halt = Halt()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._in_hand = asyncio.Semaphore(IN_HAND_MAX)
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
+
+    async def run(self) -> None:
+        """Dispatch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for letter in await self._outbox.take(IN_FLIGHT_MAX):
+                    await self._in_hand.acquire()
+                    group.create_task(self._dispatch(letter))
+
+    async def _dispatch(self, letter: Letter) -> None:
+        # The lock is held by this frame only: it is gone once nobody of the chat waits.
+        turn = self._turns.setdefault(letter.message.address.chat, asyncio.Lock())
+        try:
+            async with turn:
+                await self._show(letter)
+        finally:
+            self._in_hand.release()
+
+    async def _show(self, letter: Letter) -> None:
+        """Send a letter's message until the platform has taken it, or never will."""
+        if not await self._outbox.begin(letter):
+            await self._outbox.finish(letter)
+            return
+        message: Message | None = letter.message
+        while message is not None:
+            # A chat that has to wait keeps nobody else from setting out.
+            await self._sender.wait_turn(message)
+            async with self._in_flight:
+                await self._halt.over()
+                message = await _to_its_end(self._attempt(letter, message))
+
+    async def _attempt(self, letter: Letter, message: Message) -> Message | None:
+        """Send `message` once and book what came of it; what is to be sent next, if anything."""
+        try:
+            await self._sender.send(message)
+        except NotShownError as error:
+            log.warning("↻", action="send.again", id=message.id, error=str(error))
+            self._halt.hold(error.retry_after_s)
+            return message
+        except ChatMovedError as error:
+            await self._note("moved", self._anthology.move_chat(message.address.chat, error.chat))
+            # Topics and message ids of the old chat mean nothing in the new one.
+            return replace(message, address=Address(chat=error.chat))
+        except MaybeShownError as error:
+            # Sending it again could show it twice, and nobody asked for two.
+            log.warning("? perhaps shown", action="send.unsure", id=message.id, error=str(error))
+        except UndeliverableError as error:
+            log.info("! undeliverable", action="send.refused", id=message.id, error=str(error))
+            await self._outbox.finish(letter)
+            return None
+        log.info("←", action="send", id=message.id, chat=message.address.chat)
+        await self._outbox.finish(letter)
+        if message.poem_id is not None:
+            await self._note("shown", self._anthology.mark_shown(message.poem_id))
+        return None
+
+    async def _note(self, what: str, noting: Awaitable[None]) -> None:
+        """Tell the anthology, which costs nobody an answer where it is away."""
+        try:
+            await noting
+        except AnthologyError as error:
+            log.error("! not noted", action=f"send.{what}", error=str(error))
+
+
+async def _to_its_end(attempt: Coroutine[Any, Any, T]) -> T:
+    """Await `attempt`; being cancelled meanwhile lets it finish first, within `FAREWELL_S`.
+
+    A message that has set out will be shown. Whoever is told to stop should still book it, or the
+    next process shows it again.
+    """
+    task = asyncio.create_task(attempt)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=FAREWELL_S)
+        task.cancel()
+        raise

@@ -1,0 +1,68 @@
+"""Every key that the bot keeps in Redis: its type, its time to live, and why it is there.
+
+    key                            type    TTL        holds
+    yuefu:bot:<p>:inbox            stream  none       raw updates, until each is dealt with
+    yuefu:bot:<p>:seen:<update>    string  48 h       that this update entered the inbox
+    yuefu:bot:<p>:dead             stream  30 d       updates that could not be read or handled
+    yuefu:bot:<p>:outbox           stream  none       messages, until each is shown
+    yuefu:bot:<p>:shown:<cause>    string  48 h       the ledger: "sending" or "sent"
+    yuefu:bot:<p>:refused:<chat>   string  24 h       that the log said the chat refuses us
+    yuefu:bot:<p>:lease            string  5 s        the process that serves platform <p> now
+
+All of it may be lost with no loss but what is in flight. `<p>` is the platform.
+"""
+
+from engine.keys import PREFIX
+
+GROUP = "bot"
+"""The one consumer group of inbox and outbox; only the holder of the lease reads."""
+
+SEEN_TTL_S = 48 * 3600
+"""A platform repeats an update for a day at most. After this, its number may mean another."""
+
+SHOWN_TTL_S = 48 * 3600
+"""As long as the cause of a message can come again."""
+
+DEAD_TTL_S = 30 * 24 * 3600
+"""Long enough for an operator to look; they hold what people wrote, so not for ever."""
+
+DEAD_MAX = 1000
+"""Dead updates kept, so that a flood of bad ones cannot fill the memory."""
+
+REFUSED_TTL_S = 24 * 3600
+"""A chat that blocked us is worth one line a day."""
+
+
+def inbox(platform: str) -> str:
+    """The stream of raw updates."""
+    return f"{PREFIX}bot:{platform}:inbox"
+
+
+def seen(platform: str, update: object = "") -> str:
+    """The mark of one update; its prefix where none is given."""
+    return f"{PREFIX}bot:{platform}:seen:{update}"
+
+
+def dead(platform: str) -> str:
+    """The stream of updates that nobody could deal with."""
+    return f"{PREFIX}bot:{platform}:dead"
+
+
+def outbox(platform: str) -> str:
+    """The stream of messages to show."""
+    return f"{PREFIX}bot:{platform}:outbox"
+
+
+def shown(platform: str, cause: str) -> str:
+    """The ledger's entry for the answer to one cause."""
+    return f"{PREFIX}bot:{platform}:shown:{cause}"
+
+
+def refused(platform: str, chat: str) -> str:
+    """The mark of a chat that takes no messages from us."""
+    return f"{PREFIX}bot:{platform}:refused:{chat}"
+
+
+def lease(platform: str) -> str:
+    """The lease on serving a platform."""
+    return f"{PREFIX}bot:{platform}:lease"

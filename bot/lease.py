@@ -1,0 +1,67 @@
+"""One process at a time serves a platform: whoever holds its lease."""
+
+import asyncio
+from contextlib import suppress
+from uuid import uuid4
+
+import structlog
+from redis.asyncio import Redis
+
+from bot import keys
+from bot.errors import LeaseLostError
+
+LEASE_MS = 5_000
+"""How long a dead holder keeps others out."""
+
+_RELEASE_S = 1.0
+
+# KEYS: lease. ARGV: holder, lease in ms. True if the lease is the holder's, now or still.
+_HOLD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
+
+log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """The lease on one platform, as one process sees it."""
+
+    def __init__(self, redis: Redis, platform: str, *, lease_ms: int = LEASE_MS) -> None:
+        """Nothing is held yet."""
+        self._platform = platform
+        self._lease_ms = lease_ms
+        self._holder = uuid4().hex
+        self._hold = redis.register_script(_HOLD)
+        self._release = redis.register_script(_RELEASE)
+
+    async def take(self) -> None:
+        """Wait until the lease is ours."""
+        if not await self._try():
+            log.info("waits for the lease", action="lease.wait", platform=self._platform)
+            while not await self._try():  # noqa: ASYNC110 - what it waits for is in Redis
+                await asyncio.sleep(self._lease_ms / 10_000)
+        log.info("holds the lease", action="lease.take", platform=self._platform)
+
+    async def keep(self) -> None:
+        """Renew the lease until cancelled.
+
+        Raises:
+            LeaseLostError: it ran out and another process took it.
+        """
+        while await self._try():  # noqa: ASYNC110 - it is the asking that renews
+            await asyncio.sleep(self._lease_ms / 4_000)
+        raise LeaseLostError
+
+    async def release(self) -> None:
+        """Let another process take over at once; where Redis is away, it waits the lease out."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_S):
+                await self._release(keys=[keys.lease(self._platform)], args=[self._holder])
+
+    async def _try(self) -> bool:
+        key = keys.lease(self._platform)
+        return bool(await self._hold(keys=[key], args=[self._holder, self._lease_ms]))

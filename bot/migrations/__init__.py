@@ -1,0 +1,1 @@
+"""How the anthology's tables came to be, step by step; `bot.anthology.migrate` walks them."""

@@ -1,0 +1,78 @@
+"""The durable outbox of one platform, and the ledger that keeps a message from being shown twice.
+
+A message stays in the outbox until it was shown or given up. The ledger says "sending" from just
+before the platform is asked until just after it answered, then "sent". So a process that dies in
+between leaves "sending" behind: the next one shows the message again, since a message shown twice
+is better than a person left without an answer. Nothing is shown twice outside that window.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+
+from bot import keys
+from bot.message import Message
+from bot.stream import Stream
+
+_SENDING = b"sending"
+_SENT = b"sent"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """One message, taken out of the outbox but not off it."""
+
+    entry: str
+    """The id of its stream entry."""
+    message: Message
+    """The message."""
+
+
+class Outbox:
+    """The outbox of one platform. Calls wait for Redis if it is away."""
+
+    def __init__(self, redis: Redis, platform: str) -> None:
+        """Read from the very beginning: what a process before this one left comes first."""
+        self._redis = redis
+        self._platform = platform
+        self._stream = Stream(redis, keys.outbox(platform))
+
+    async def put(self, message: Message) -> None:
+        """Have `message` shown. Putting one again is harmless: the ledger knows its id."""
+        await self._redis.xadd(self._stream.key, {"message": message.to_json()})
+
+    async def take(self, count: int) -> list[Letter]:
+        """Up to `count` messages not taken before, oldest first; waits a moment if there are none.
+
+        An entry that is no message is dropped: no version of the bot can show it.
+        """
+        letters: list[Letter] = []
+        for entry in await self._stream.take(count):
+            try:
+                message = Message.from_json(entry.fields[b"message"])
+            except (KeyError, TypeError, ValueError) as error:
+                log.warning("! dropped", action="outbox.drop", error=type(error).__name__)
+                await self._stream.forget(entry.id)
+            else:
+                letters.append(Letter(entry=entry.id, message=message))
+        return letters
+
+    async def begin(self, letter: Letter) -> bool:
+        """Note that the message is about to be shown; False if it was shown before."""
+        before = await self._redis.set(
+            self._mark(letter), _SENDING, ex=keys.SHOWN_TTL_S, nx=True, get=True
+        )
+        return before != _SENT
+
+    async def finish(self, letter: Letter) -> None:
+        """Note that the message was shown, or never will be, and take it off the outbox."""
+        async with self._redis.pipeline() as pipe:
+            pipe.set(self._mark(letter), _SENT, ex=keys.SHOWN_TTL_S)
+            pipe.xdel(self._stream.key, letter.entry)
+            await pipe.execute()
+
+    def _mark(self, letter: Letter) -> str:
+        return keys.shown(self._platform, letter.message.id)

@@ -1,0 +1,48 @@
+"""What the bot reads from the environment, beyond what every process does."""
+
+from pydantic import Field, SecretStr, field_validator
+
+from engine.settings import EngineSettings
+
+
+class BotSettings(EngineSettings):
+    """The settings of console and platforms."""
+
+    telegram_token: SecretStr | None = None
+    """The token that BotFather gave, `<digits>:<letters>`."""
+
+    telegram_api: str = Field(default="https://api.telegram.org", pattern=r"^https?://[^\s/]+")
+    """The Bot API's address; the bot adds `/bot<token>/…`. For a server of one's own."""
+
+    database_url: SecretStr | None = None
+    """The anthology, as `postgresql+asyncpg://…`. Unset: a SQLite file in `data`."""
+
+    @field_validator("telegram_api")
+    @classmethod
+    def _without_slash(cls, url: str) -> str:
+        return url.rstrip("/")
+
+    @field_validator("telegram_token")
+    @classmethod
+    def _looks_like_a_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None or not token.get_secret_value():
+            return None
+        number, _, secret = token.get_secret_value().partition(":")
+        if not number.isdecimal() or not secret:
+            raise ValueError("a Telegram token looks like 123456:ABC-DEF")
+        return token
+
+    @property
+    def anthology_url(self) -> str:
+        """The anthology's address for SQLAlchemy, by setting or by default."""
+        if self.database_url is not None:
+            return _with_async_driver(self.database_url.get_secret_value())
+        return f"sqlite+aiosqlite:///{self.data / 'anthology.sqlite3'}"
+
+
+def _with_async_driver(url: str) -> str:
+    """PostgreSQL's usual addresses, made to name the driver that the bot uses."""
+    for scheme in ("postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return f"postgresql+asyncpg://{url.removeprefix(scheme)}"
+    return url

@@ -1,0 +1,39 @@
+"""A chat's style: which model writes for it, how freely, and in which form."""
+
+from dataclasses import dataclass
+
+from bot import texts
+from bot.language import Language
+from bot.texts import Text
+from engine.jobs import Cell
+from engine.verse.forms import FORMS, Form, FormName
+from engine.verse.script import simplified
+
+TEMPERATURE_MIN = 0.1
+TEMPERATURE_MAX = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How poems are written for one chat."""
+
+    cell: Cell = Cell.GRU
+    """The model family."""
+    temperature: float = 0.8
+    """Sampling temperature, `TEMPERATURE_MIN` to `TEMPERATURE_MAX`."""
+    form: FormName | None = None
+    """The form to write in where nobody names one; None lets each poem choose."""
+
+
+def form_title(form: Form, language: Language) -> str:
+    """The short name of a form, as readers of `language` know it: 七绝, 七絕, 七绝 qijue."""
+    title = form.title[0] + form.title[2]
+    if language is Language.ZH_HANT:
+        return title
+    return simplified(title) + (f" {form.name}" if language is Language.EN else "")
+
+
+def describe(text: Text, style: Style, language: Language) -> str:
+    """`text`, which speaks of a style, filled in with this one."""
+    form = form_title(FORMS[style.form], language) if style.form else texts.ANY_FORM.say(language)
+    return text.say(language, cell=style.cell, temperature=style.temperature, form=form)

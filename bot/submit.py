@@ -1,0 +1,79 @@
+"""A request becomes a job in the engine's queue."""
+
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Any, Self
+
+from bot.commands import PoemRequest
+from bot.language import Language, Script
+from bot.message import Address, Incoming
+from bot.style import Style
+from engine.jobs import Job
+
+PATIENCE_MS = 60_000
+"""How long a person waits for a poem; the engine drops the job after that and says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What delivery must know of a request; it travels with the job and comes back."""
+
+    address: Address
+    """Where the poem belongs."""
+    language: Language
+    """The person's language."""
+    script: Script
+    """The script to show the poem in."""
+    glyphs: str
+    """The opening just as it was typed."""
+    temperature: float
+    """The temperature it was written at."""
+
+    def to_fields(self) -> dict[str, Any]:
+        """This context as a job carries it."""
+        return asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """Read what `to_fields` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such context.
+        """
+        return cls(
+            address=Address(**fields["address"]),
+            language=Language(fields["language"]),
+            script=Script(fields["script"]),
+            glyphs=str(fields["glyphs"]),
+            temperature=float(fields["temperature"]),
+        )
+
+
+def seed_of(cause: str) -> int:
+    """The seed of whatever follows from one cause: the same update gives the same poem."""
+    return int.from_bytes(blake2b(cause.encode(), digest_size=4).digest())
+
+
+def make_job(
+    request: PoemRequest, incoming: Incoming, style: Style, *, client: str, now_ms: int
+) -> Job:
+    """The job that answers `incoming`, for the reply stream of `client`."""
+    context = Context(
+        address=incoming.address,
+        language=incoming.language,
+        script=request.script,
+        glyphs=request.glyphs,
+        temperature=style.temperature,
+    )
+    return Job(
+        id=incoming.cause,
+        client=client,
+        chat=incoming.address.chat,
+        form=request.form,
+        cell=style.cell,
+        temperature=style.temperature,
+        seed=seed_of(incoming.cause),
+        opening=request.opening,
+        deadline_ms=now_ms + PATIENCE_MS,
+        context=context.to_fields(),
+    )

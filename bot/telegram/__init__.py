@@ -1,0 +1,1 @@
+"""Telegram: the only place that knows its updates, its errors and its library."""

@@ -1,0 +1,94 @@
+"""Updates leave the inbox: each becomes a job, a message in the outbox, or nothing."""
+
+import asyncio
+
+import structlog
+from telegram import Bot
+
+from bot import texts
+from bot.anthology import Anthology
+from bot.message import Incoming, Message
+from bot.outbox import Outbox
+from bot.respond import Responder
+from bot.stream import Entry
+from bot.telegram.inbox import Inbox, raw_update
+from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
+from engine.client import EngineUnavailableError
+from engine.jobs import Job
+
+_TRIES = 5
+_PAUSE_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class Handler:
+    """Deals with the updates of one bot, in the order in which they came.
+
+    It never waits for a poem or for Telegram: what it decides goes to a queue or to the outbox.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        outbox: Outbox,
+        responder: Responder,
+        anthology: Anthology,
+        bot: Bot,
+    ) -> None:
+        """Read updates as `bot` does, and answer them by `responder`."""
+        self._inbox = inbox
+        self._outbox = outbox
+        self._responder = responder
+        self._anthology = anthology
+        self._bot = bot
+
+    async def run(self) -> None:
+        """Handle until cancelled."""
+        while True:
+            for entry in await self._inbox.take():
+                await self._handle(entry)
+
+    async def _handle(self, entry: Entry) -> None:
+        """Deal with one update, whatever is in it: a fault in one must not stop the others."""
+        try:
+            update = read_update(raw_update(entry), self._bot)
+        except UnreadableUpdateError as error:
+            await self._inbox.bury(entry, str(error))
+            return
+        try:
+            await self._act(update)
+        except Exception as error:
+            # Only its name: an error's text may quote what a person wrote.
+            if isinstance(update, Incoming):
+                await self._outbox.put(_apology(update))
+            await self._inbox.bury(entry, type(error).__name__)
+        else:
+            await self._inbox.done(entry)
+
+    async def _act(self, update: Incoming | Migration | None) -> None:
+        if isinstance(update, Migration):
+            await self._anthology.move_chat(update.old, update.new)
+        elif update is not None:
+            answer = await self._respond(update)
+            if isinstance(answer, Message):
+                await self._outbox.put(answer)
+
+    async def _respond(self, incoming: Incoming) -> Message | Job | None:
+        """Respond, trying again for a while if Redis is away."""
+        for attempt in range(1, _TRIES):
+            try:
+                return await self._responder.respond(incoming)
+            except EngineUnavailableError:
+                log.warning("↻", action="update.again", cause=incoming.cause)
+                await asyncio.sleep(_PAUSE_S * attempt)
+        return await self._responder.respond(incoming)
+
+
+def _apology(incoming: Incoming) -> Message:
+    return Message(
+        id=incoming.cause,
+        address=incoming.address,
+        text=texts.FAILED_INTERNAL.say(incoming.language),
+    )

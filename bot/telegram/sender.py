@@ -1,0 +1,132 @@
+"""Messages go out through the library, and its errors become ours.
+
+Telegram knows no idempotency key, so what went wrong decides whether to try again: a connection
+that was never made, and "too many requests", are safe; a timeout may mean delivered.
+"""
+
+import httpx
+import structlog
+from aiolimiter import AsyncLimiter
+from redis.asyncio import Redis
+from telegram import Bot, LinkPreviewOptions, ReplyParameters
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+)
+
+from bot import keys
+from bot.errors import (
+    ChatMovedError,
+    MaybeShownError,
+    NotShownError,
+    SendError,
+    UndeliverableError,
+)
+from bot.message import Message
+from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
+
+MESSAGES_PER_S = 30
+"""Telegram's limit over all chats."""
+GROUP_MESSAGES_PER_MIN = 20
+"""Telegram's limit in one group; beyond it, it would have every chat wait."""
+
+_GROUPS_MAX = 1000
+_RECONNECT_S = 1.0
+_REFUSED_TOKEN_S = 5.0
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+log = structlog.get_logger(__name__)
+
+
+class Pace:
+    """Telegram's limits, kept before it has to remind us."""
+
+    def __init__(self) -> None:
+        """Begin with nothing sent."""
+        self._all = AsyncLimiter(MESSAGES_PER_S, 1)
+        self._groups: dict[int, AsyncLimiter] = {}
+
+    async def wait(self, chat_id: int) -> None:
+        """Wait until a message to this chat is within the limits."""
+        if chat_id < 0:
+            await self._group(chat_id).acquire()
+        await self._all.acquire()
+
+    def _group(self, chat_id: int) -> AsyncLimiter:
+        if len(self._groups) > _GROUPS_MAX:
+            # One that could send its whole minute at once has nothing to remember.
+            self._groups = {
+                group: limiter
+                for group, limiter in self._groups.items()
+                if not limiter.has_capacity(GROUP_MESSAGES_PER_MIN)
+            }
+        return self._groups.setdefault(chat_id, AsyncLimiter(GROUP_MESSAGES_PER_MIN, 60))
+
+
+class TelegramSender:
+    """Shows messages on Telegram."""
+
+    def __init__(self, bot: Bot, redis: Redis) -> None:
+        """Send as `bot`; `redis` remembers which chats refuse us."""
+        self._bot = bot
+        self._redis = redis
+        self._pace = Pace()
+
+    async def wait_turn(self, message: Message) -> None:
+        """Wait until `message` is within Telegram's limits."""
+        await self._pace.wait(chat_id_of(message.address.chat))
+
+    async def send(self, message: Message) -> None:
+        """Show `message`; raises as `dispatch.Sender` says."""
+        try:
+            await self._send(chat_id_of(message.address.chat), message)
+        except TelegramError as error:
+            if isinstance(error, Forbidden):
+                await self._note_refusal(message.address.chat)
+            raise _send_error(error) from error
+
+    async def _send(self, chat_id: int, message: Message) -> None:
+        reply_to = message.address.reply_to
+        await self._bot.send_message(
+            chat_id=chat_id,
+            text=message.text,
+            message_thread_id=message.address.thread,
+            link_preview_options=LinkPreviewOptions(is_disabled=True),
+            reply_parameters=None
+            if reply_to is None
+            else ReplyParameters(message_id=reply_to, allow_sending_without_reply=True),
+        )
+
+    async def _note_refusal(self, chat: str) -> None:
+        """One line a day for a chat that blocked us or threw us out."""
+        key = keys.refused(PLATFORM, chat)
+        if await self._redis.set(key, 1, ex=keys.REFUSED_TTL_S, nx=True):
+            log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
+
+
+def _send_error(error: TelegramError) -> SendError:
+    """What the library's `error` means for a message."""
+    match error:
+        case RetryAfter():
+            return NotShownError("too many requests", retry_after_s=_seconds(error))
+        case ChatMigrated():
+            return ChatMovedError(chat_name(error.new_chat_id))
+        case InvalidToken():
+            # The poller meets this too, and ends the bot; the message waits for the next one.
+            return NotShownError("token refused", retry_after_s=_REFUSED_TOKEN_S)
+        case BadRequest() | Forbidden():
+            return UndeliverableError(error.message)
+        case NetworkError() if isinstance(error.__cause__, _NEVER_SENT):
+            return NotShownError(type(error.__cause__).__name__, retry_after_s=_RECONNECT_S)
+        case _:
+            return MaybeShownError(type(error.__cause__ or error).__name__)
+
+
+def _seconds(error: RetryAfter) -> float:
+    wait = error.retry_after
+    return float(wait) if isinstance(wait, int) else wait.total_seconds()

@@ -1,0 +1,176 @@
+"""`python -m bot telegram`: start up, serve for as long as the lease is ours, shut down."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import structlog
+from redis.asyncio import Redis
+from telegram import Bot, BotCommand
+from telegram.error import InvalidToken, NetworkError, TelegramError
+from telegram.request import HTTPXRequest
+
+from bot.anthology import Anthology
+from bot.commands import COMMANDS, load_tables
+from bot.deliver import Deliverer
+from bot.dispatch import Dispatcher
+from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
+from bot.household import household
+from bot.language import Language
+from bot.lease import Lease
+from bot.outbox import Outbox
+from bot.respond import Responder
+from bot.settings import BotSettings
+from bot.telegram.handler import Handler
+from bot.telegram.inbox import POLL_S, Inbox, Poller
+from bot.telegram.sender import TelegramSender
+from bot.telegram.updates import PLATFORM
+from engine.client import EngineClient
+from engine.settings import SettingsError
+
+HOW_TO_BEGIN = (
+    "YUEFU_TELEGRAM_TOKEN is not set: open https://t.me/BotFather, send /newbot, "
+    "and put the token it gives you into that variable"
+)
+
+# A slow answer to a message is better waited for than wondered about.
+_READ_TIMEOUT_S = 20.0
+_CONNECTIONS = 32
+_START_AGAIN_S = 2.0
+_CONFLICT_PAUSE_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: BotSettings) -> None:
+    """Serve Telegram until cancelled.
+
+    Raises:
+        SettingsError: there is no token.
+        TokenRefusedError: Telegram does not know the token.
+        HouseholdError, AnthologyError: what it stands on did not come up.
+    """
+    if settings.telegram_token is None:
+        raise SettingsError(HOW_TO_BEGIN)
+    token = settings.telegram_token.get_secret_value()
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(household(settings))
+        anthology = await stack.enter_async_context(Anthology.open(settings.anthology_url))
+        bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
+        http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
+        await publish_commands(bot)
+        await asyncio.to_thread(load_tables)
+        log.info("serving", action="start", bot=bot.username)
+        await _Service(redis=redis, anthology=anthology, bot=bot, http=http).run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Service:
+    """All that serving needs, open."""
+
+    redis: Redis
+    anthology: Anthology
+    bot: Bot
+    http: httpx.AsyncClient
+
+    async def run(self) -> None:
+        """Serve whenever no other process does, until cancelled."""
+        lease = Lease(self.redis, PLATFORM)
+        while True:
+            await lease.take()
+            try:
+                await self._lead(lease)
+            except LeaseLostError:
+                log.warning("another process took over", action="lease.lost")
+            except PollerConflictError as error:
+                # Not one of ours, for those wait for the lease. To fight would stop both.
+                log.error(str(error), action="poll.conflict", pause_s=_CONFLICT_PAUSE_S)
+                await lease.release()
+                await asyncio.sleep(_CONFLICT_PAUSE_S)
+            finally:
+                await lease.release()
+
+    async def _lead(self, lease: Lease) -> None:
+        """Run the tasks that carry an update to its answer, until one of them ends."""
+        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
+        engine, anthology, bot = EngineClient(self.redis), self.anthology, self.bot
+        responder = Responder(
+            engine=engine, anthology=anthology, client=PLATFORM, bot_name=bot.username
+        )
+        handler = Handler(
+            inbox=inbox, outbox=outbox, responder=responder, anthology=anthology, bot=bot
+        )
+        deliverer = Deliverer(engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM)
+        sender = TelegramSender(bot, self.redis)
+        dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(lease.keep())
+                group.create_task(Poller(inbox, self.http).run())
+                group.create_task(handler.run())
+                group.create_task(deliverer.run())
+                group.create_task(dispatcher.run())
+        except BaseExceptionGroup as failed:
+            # What failed first ended the others; whoever called knows it by its own type.
+            raise failed.exceptions[0] from None
+
+
+async def publish_commands(bot: Bot) -> None:
+    """Fill the menu of commands, for those who read Chinese and for all others."""
+    for code, language in ((None, Language.EN), ("zh", Language.ZH)):
+        menu = [BotCommand(command.name, command.help.say(language)) for command in COMMANDS]
+        try:
+            await bot.set_my_commands(menu, language_code=code)
+        except TelegramError as error:
+            # People can type what the menu does not show.
+            log.warning("! no menu", action="start.menu", error=type(error).__name__)
+
+
+@asynccontextmanager
+async def _open_bot(token: str, api: str) -> AsyncIterator[Bot]:
+    """The library's bot, known to Telegram and without a webhook, which would keep updates away."""
+    # Without it the library warns about every wait that Telegram asks for.
+    os.environ.setdefault("PTB_TIMEDELTA", "1")
+    bot = Bot(
+        token,
+        base_url=f"{api}/bot",
+        request=HTTPXRequest(connection_pool_size=_CONNECTIONS, read_timeout=_READ_TIMEOUT_S),
+    )
+    try:
+        await _start(bot)
+        yield bot
+    finally:
+        await bot.shutdown()
+
+
+async def _start(bot: Bot) -> None:
+    """Ask Telegram who we are, for as long as it takes.
+
+    Raises:
+        TokenRefusedError: nobody.
+    """
+    while True:
+        try:
+            await bot.initialize()
+            await bot.delete_webhook()
+        except InvalidToken:
+            # Its own text quotes the token.
+            raise TokenRefusedError from None
+        except NetworkError as error:
+            log.warning("↻ Telegram is away", action="start.again", error=type(error).__name__)
+            await asyncio.sleep(_START_AGAIN_S)
+        else:
+            return
+
+
+@asynccontextmanager
+async def _open_http(token: str, api: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client for updates alone: a long poll must not hold up what we send."""
+    async with httpx.AsyncClient(
+        base_url=f"{api}/bot{token}/",
+        timeout=httpx.Timeout(_READ_TIMEOUT_S, read=POLL_S + _READ_TIMEOUT_S),
+    ) as http:
+        yield http

@@ -1,0 +1,46 @@
+"""The bundled models: what comes out of the box keeps the rules."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from engine.jobs import Cell
+from engine.verse.checker import check
+from engine.verse.forms import FormName
+
+PER_KIND = 25
+"""Poems of each form and cell: 200 in all."""
+
+
+@pytest.mark.timeout(300)
+def test_two_hundred_poems_of_all_forms_and_cells_keep_every_rule():
+    written = 0
+    for cell in (Cell.GRU, Cell.LSTM):
+        for form in FormName:
+            for poem in compose("月", form, cell, seed=100):
+                verdict = check(poem["lines"], opening="月")
+                assert verdict.ok, (poem["text"], verdict.violations)
+                assert (verdict.form, poem["form"]) == (form, form)
+                written += 1
+    print(f"{written} poems: form, opening, rhyme and tones 100 %")
+    assert written == 2 * 4 * PER_KIND
+
+
+@pytest.mark.parametrize("opening", ["东", "明月", "白日依山尽", "曌", "落花人独立"])
+def test_openings_of_every_kind_are_kept_as_typed(opening):
+    for poem in compose(opening, FormName.WULU, Cell.GRU, seed=1, count=3):
+        assert poem["lines"][0].startswith(opening)
+        assert check(poem["lines"], opening=opening).ok
+
+
+def compose(opening, form, cell, *, seed, count=PER_KIND):
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "compose", opening, "--json"]
+        + ["--form", form, "--style", cell, "--seed", str(seed), "--count", str(count)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,0 +1,104 @@
+"""The whole of Yuefu, in real processes: a bot, an engine with its bundled models, a Valkey."""
+
+import asyncio
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import asynccontextmanager
+
+import pytest
+
+from engine.client import EngineClient
+from engine.verse.checker import check, split_lines
+from tests.fakes.bot import ROOT, bot_process, environment
+from tests.fakes.telegram import FakeTelegram
+from tests.fakes.waiting import until
+
+ENGINE_START_S = 60
+
+
+@pytest.fixture
+async def fake():
+    async with FakeTelegram().serve() as telegram:
+        yield telegram
+
+
+@asynccontextmanager
+async def engine_process(redis, folder, **settings):
+    """`python -m engine serve`, once it lives."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine", "serve"),
+        cwd=ROOT,
+        env=environment(YUEFU_DATA=str(folder), **settings),
+    )
+    try:
+        await until(EngineClient(redis).cells, within_s=ENGINE_START_S)
+        yield process
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def poem_in(message):
+    """The lines of the poem that a message shows above its colophon."""
+    poem, _, colophon = message.partition("\n\n")
+    assert re.fullmatch(r"\w+ · \w韵 · (gru|lstm)", colophon)
+    return split_lines(poem)
+
+
+@pytest.mark.timeout(180)
+async def test_a_poem_in_a_chat_end_to_end(fake, redis, valkey_url, tmp_path):
+    settings = {"YUEFU_REDIS_URL": valkey_url}
+    async with (
+        engine_process(redis, tmp_path, **settings),
+        bot_process(tmp_path, YUEFU_TELEGRAM_API=fake.url, **settings) as bot,
+    ):
+        for chat_id, text in enumerate(
+            ("/poem 月", "/poem hello", "/style rnn", "/poem 明月 七律", "/poem"), start=1
+        ):
+            await fake.say(text, chat_id=chat_id)
+        await fake.until(lambda: len(fake.sent) >= 5, timeout_s=30)
+        # Whatever might be shown twice would be on its way by the time this is answered.
+        await fake.say("/help", chat_id=6)
+        await fake.until(lambda: bool(fake.texts(6)))
+        assert await bot.stop() == 0
+    assert [len(fake.texts(chat_id)) for chat_id in range(1, 7)] == [1] * 6
+    for chat_id, opening, count in ((1, "月", 4), (4, "明月", 8), (5, "", 4)):
+        lines = poem_in(fake.texts(chat_id)[0])
+        assert len(lines) == count
+        assert lines[0].startswith(opening)
+        assert check(lines, opening=opening).ok
+    assert fake.texts(2) == ["诗的开头要用汉字，比如 /poem 月。"]
+    assert fake.texts(3) == ["rnn 模型现在没有运行；可以用：gru, lstm。"]
+    assert "Traceback" not in bot.log()
+
+
+@pytest.mark.timeout(180)
+async def test_one_command_is_a_whole_yuefu(tmp_path):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "console"),
+        cwd=ROOT,
+        env=environment(YUEFU_DATA=str(tmp_path), LC_ALL="zh_CN.UTF-8"),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    answers = re.split(r"^› .*\n", out.decode(), flags=re.MULTILINE)[1:]
+    assert len(answers) == 4
+    assert "/poem" in answers[0]
+    for answer, opening in ((answers[1], "月"), (answers[3], "山")):
+        lines = poem_in(re.sub(r"^  ", "", answer.strip(), flags=re.MULTILINE))
+        assert check(lines, opening=opening).ok
+    assert "gru" in answers[2]
+
+
+@pytest.mark.timeout(180)
+async def test_one_command_with_a_token_is_a_whole_telegram_bot(fake, tmp_path):
+    async with bot_process(tmp_path, YUEFU_TELEGRAM_API=fake.url) as bot:
+        await fake.say("/poem 月")
+        await fake.until(lambda: bool(fake.sent), timeout_s=ENGINE_START_S)
+        lines = poem_in(fake.sent[0].text)
+        assert check(lines, opening="月").ok
+        assert await bot.stop() == 0

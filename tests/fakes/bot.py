@@ -1,0 +1,77 @@
+"""`python -m bot telegram` as a process of its own, to be watched and killed."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from tests.fakes.telegram import TOKEN
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**ours: str) -> dict[str, str]:
+    """This process's environment, and of Yuefu's settings only `ours`.
+
+    The models stay: whoever runs the tests may want to try others than the bundled ones.
+    """
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith("YUEFU_") or name == "YUEFU_MODELS"
+    }
+    return kept | ours
+
+
+class BotProcess:
+    """One bot process after another, all with the same environment, and what they logged."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        usual = {"YUEFU_DATA": str(folder), "YUEFU_TELEGRAM_TOKEN": TOKEN}
+        self._environment = environment(**usual | settings)
+        self._log = folder / "bot.log"
+        self._process: Process | None = None
+
+    async def start(self, **changes: str) -> Process:
+        """Start a process, with `changes` to the environment for it alone."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "bot", "telegram"),
+                cwd=ROOT,
+                env=self._environment | changes,
+                stdout=log,
+                stderr=log,
+            )
+        return self._process
+
+    async def kill(self) -> None:
+        """kill -9, and wait until it is dead."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """Tell it to stop, and wait until it has; its exit code."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        return await self._process.wait()
+
+    def log(self) -> str:
+        """Everything that its processes wrote."""
+        return self._log.read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def bot_process(folder: Path, **settings: str) -> AsyncIterator[BotProcess]:
+    """A running bot, killed in the end."""
+    bot = BotProcess(folder, **settings)
+    await bot.start()
+    try:
+        yield bot
+    finally:
+        await bot.kill()

@@ -1,0 +1,101 @@
+"""An engine that takes jobs and answers each with a made-up poem.
+
+In the test's own process, by `fake_engine`; or in one of its own: `python -m tests.fakes.engine`.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+
+from engine.client import connect
+from engine.heartbeat import Heartbeat, beat
+from engine.jobs import Cell, Job, Outcome, Poem
+from engine.queue import Queue
+from engine.settings import EngineSettings
+from engine.verse.forms import FORMS
+
+WORDS = "月落空江夜風吹遠樹秋故人千里外一葉下汀洲雲山連野水"
+WORKER = "fake"
+CHECKPOINT = "gru-test"
+BEAT_S = 1.0
+
+Answer = Callable[[Job], Outcome]
+
+
+def made_up_poem(job: Job) -> Poem:
+    """A poem of the form and with the opening asked for; nothing else is right about it."""
+    form = FORMS[job.form]
+    words = (job.opening + WORDS * form.lines)[: form.length]
+    return Poem(
+        job_id=job.id,
+        lines=tuple(
+            words[start : start + form.line_length]
+            for start in range(0, form.length, form.line_length)
+        ),
+        form=job.form,
+        rhyme="尤",
+        tones=("中" * form.line_length,) * form.lines,
+        cell=job.cell,
+        checkpoint=CHECKPOINT,
+        seed=job.seed,
+        logprob=-31.5,
+        context=job.context,
+    )
+
+
+class FakeEngine:
+    """What a test may know of the engine: which jobs it answered."""
+
+    def __init__(self, redis: Redis, *, answer: Answer, cells: tuple[Cell, ...]) -> None:
+        self.jobs: list[Job] = []
+        self._redis = redis
+        self._queue = Queue(redis, worker=WORKER)
+        self._answer = answer
+        self._cells = cells
+
+    async def beat(self) -> None:
+        """Say that this engine lives."""
+        cells = dict.fromkeys(self._cells, CHECKPOINT)
+        heartbeat = Heartbeat(worker=WORKER, cells=cells, slots=64, since_ms=0)
+        await beat(self._redis, heartbeat)
+
+    async def run(self) -> None:
+        """Take jobs and answer them until cancelled."""
+        beat_at = 0.0
+        while True:
+            if time.monotonic() >= beat_at:
+                await self.beat()
+                beat_at = time.monotonic() + BEAT_S
+            for lease in await self._queue.take(64, wait_ms=500):
+                self.jobs.append(lease.job)
+                await self._queue.finish(lease, self._answer(lease.job))
+
+
+@asynccontextmanager
+async def fake_engine(
+    redis: Redis,
+    *,
+    answer: Answer = made_up_poem,
+    cells: tuple[Cell, ...] = (Cell.GRU, Cell.LSTM),
+) -> AsyncIterator[FakeEngine]:
+    """An engine that runs beside the test."""
+    engine = FakeEngine(redis, answer=answer, cells=cells)
+    await engine.beat()
+    running = asyncio.create_task(engine.run())
+    try:
+        yield engine
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _serve() -> None:
+    async with fake_engine(connect(EngineSettings())):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

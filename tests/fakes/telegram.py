@@ -1,0 +1,308 @@
+"""A Bot API on loopback that behaves as Telegram's does, for real clients to talk to.
+
+Kept from the original: an offset confirms, and so deletes, every update below it; without one,
+what was not confirmed comes again; a second poller ends the first with 409; 401 for a wrong token,
+429 with `retry_after`, 403 from a chat that blocked the bot, 400 with `migrate_to_chat_id` from a
+group that moved; and what `sendMessage` accepts.
+"""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiohttp import web
+
+TOKEN = "123456:A-token-that-only-the-tests-know"
+USERNAME = "yuefu_test_bot"
+TEXT_MAX = 4096
+_CONFLICT = "conflict"
+_JSON_PARAMETERS = frozenset(
+    {"allowed_updates", "commands", "entities", "link_preview_options", "reply_parameters"}
+)
+
+
+Method = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One message that the fake took, and so showed."""
+
+    chat_id: int
+    text: str
+    message_id: int
+    at_s: float
+    parameters: dict[str, Any]
+
+
+class ApiError(Exception):
+    """An answer that is not ok."""
+
+    def __init__(self, code: int, description: str, **parameters: int) -> None:
+        super().__init__(description)
+        self.code = code
+        self.description = description
+        self.parameters = parameters
+
+
+@dataclass(kw_only=True)
+class FakeTelegram:
+    """The fake's state; tests write to it directly."""
+
+    token: str = TOKEN
+    """The only token that it knows."""
+    url: str = ""
+    """Where it listens."""
+    pending: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Updates not confirmed yet, by id."""
+    script: deque[list[dict[str, Any]]] = field(default_factory=deque)
+    """Answers of getUpdates to give as they are, before `pending`: for what should not happen."""
+    sent: list[Sent] = field(default_factory=list)
+    """Every message shown, in order."""
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Every request but getUpdates: method and parameters."""
+    polls: int = 0
+    """Requests for updates so far."""
+    blocked: set[int] = field(default_factory=set)
+    """Chats that blocked the bot."""
+    moved: dict[int, int] = field(default_factory=dict)
+    """Groups that became supergroups: old id to new."""
+    flood: deque[int] = field(default_factory=deque)
+    """The next requests of sendMessage get 429, with these seconds to wait."""
+    floods_at_s: list[float] = field(default_factory=list)
+    """When it answered so."""
+    latency_s: float = 0.0
+    """From the moment a message is shown until the answer is sent."""
+    in_flight: int = 0
+    """Messages shown whose answer is not out yet."""
+    menus: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """The menu of commands by language code, "" for all others."""
+    _next_update: int = 1000
+    _next_message: int = 1
+    _poller: asyncio.Task[Any] | None = None
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    # --- what tests do ---
+
+    async def say(self, text: str | None, *, chat_id: int = 7, **extra: Any) -> int:
+        """Somebody writes `text`; the update's id."""
+        update_id = self._next_update
+        await self.add(message_update(update_id, text, chat_id=chat_id, **extra))
+        return update_id
+
+    async def add(self, update: dict[str, Any]) -> None:
+        """An update arrives."""
+        self.pending[update["update_id"]] = update
+        self._next_update = max(self._next_update, update["update_id"] + 1)
+        await self._tell()
+
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+        """Wait until `condition` holds of this fake."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(condition)
+
+    async def conflict(self) -> None:
+        """Another program polls with the token, once, and so ends the poll under way."""
+        await self.until(lambda: self._poller is not None)
+        assert self._poller is not None
+        self._poller.cancel(_CONFLICT)
+
+    def texts(self, chat_id: int | None = None) -> list[str]:
+        """The texts shown, in one chat or in all."""
+        return [sent.text for sent in self.sent if chat_id in (None, sent.chat_id)]
+
+    # --- what the Bot API does ---
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[Self]:
+        """Listen on a free port of loopback."""
+        app = web.Application()
+        app.router.add_route("*", "/bot{token}/{method}", self._answer)
+        # Without it, the long poll of a client that was killed would live on as a second poller.
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        try:
+            if request.match_info["token"] != self.token:
+                raise ApiError(401, "Unauthorized")
+            method = self._methods().get(request.match_info["method"])
+            if method is None:
+                raise ApiError(404, "Not Found")
+            result = await method(await _parameters(request))
+        except ApiError as error:
+            body = {"ok": False, "error_code": error.code, "description": error.description}
+            if error.parameters:
+                body["parameters"] = error.parameters
+            return web.json_response(body, status=error.code)
+        return web.json_response({"ok": True, "result": result})
+
+    def _methods(self) -> dict[str, Method]:
+        return {
+            "getMe": self._get_me,
+            "deleteWebhook": self._delete_webhook,
+            "setMyCommands": self._set_my_commands,
+            "getUpdates": self._get_updates,
+            "sendMessage": self._send_message,
+        }
+
+    async def _get_me(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("getMe", parameters))
+        return {
+            "id": int(self.token.partition(":")[0]),
+            "is_bot": True,
+            "first_name": "Yuefu",
+            "username": USERNAME,
+        }
+
+    async def _delete_webhook(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("deleteWebhook", parameters))
+        return True
+
+    async def _set_my_commands(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("setMyCommands", parameters))
+        self.menus[parameters.get("language_code", "")] = parameters["commands"]
+        return True
+
+    async def _get_updates(self, parameters: dict[str, Any]) -> Any:
+        if self._poller is not None:
+            self._poller.cancel(_CONFLICT)
+        current = asyncio.current_task()
+        assert current is not None
+        self._poller = current
+        self.polls += 1
+        await self._tell()
+        try:
+            return await self._updates(parameters)
+        except asyncio.CancelledError as error:
+            if error.args != (_CONFLICT,):
+                raise
+            current.uncancel()
+            raise ApiError(
+                409,
+                "Conflict: terminated by other getUpdates request; "
+                "make sure that only one bot instance is running",
+            ) from None
+        finally:
+            if self._poller is current:
+                self._poller = None
+
+    async def _updates(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        offset = int(parameters.get("offset", 0))
+        for update_id in [known for known in self.pending if known < offset]:
+            del self.pending[update_id]
+        await self._tell()
+        try:
+            await self.until(
+                lambda: bool(self.script or self.pending),
+                timeout_s=max(float(parameters.get("timeout", 0)), 0.001),
+            )
+        except TimeoutError:
+            return []
+        if self.script:
+            return self.script.popleft()
+        limit = int(parameters.get("limit", 100))
+        return [self.pending[update_id] for update_id in sorted(self.pending)][:limit]
+
+    async def _send_message(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("sendMessage", parameters))
+        chat_id, text = int(parameters["chat_id"]), parameters.get("text", "")
+        self._refuse(chat_id, text, parameters)
+        sent = Sent(
+            chat_id=chat_id,
+            text=text,
+            message_id=self._next_message,
+            at_s=time.monotonic(),
+            parameters=parameters,
+        )
+        self._next_message += 1
+        self.sent.append(sent)
+        self.in_flight += 1
+        await self._tell()
+        try:
+            await asyncio.sleep(self.latency_s)
+        finally:
+            self.in_flight -= 1
+        return {
+            "message_id": sent.message_id,
+            "date": 1_700_000_000,
+            "chat": {"id": chat_id, "type": "private", "first_name": "Reader"},
+            "text": text,
+        }
+
+    def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
+        if self.flood:
+            wait_s = self.flood.popleft()
+            self.floods_at_s.append(time.monotonic())
+            raise ApiError(429, f"Too Many Requests: retry after {wait_s}", retry_after=wait_s)
+        if chat_id in self.blocked:
+            raise ApiError(403, "Forbidden: bot was blocked by the user")
+        if chat_id in self.moved:
+            raise ApiError(
+                400,
+                "Bad Request: group chat was upgraded to a supergroup chat",
+                migrate_to_chat_id=self.moved[chat_id],
+            )
+        if not text:
+            raise ApiError(400, "Bad Request: message text is empty")
+        if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+            raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
+        if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
+            raise ApiError(400, "Bad Request: message is too long")
+        reply = parameters.get("reply_parameters")
+        if reply and not reply.get("allow_sending_without_reply"):
+            raise ApiError(400, "Bad Request: message to be replied not found")
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+def message_update(
+    update_id: int,
+    text: str | None,
+    *,
+    chat_id: int = 7,
+    language: str | None = "zh-hans",
+    **extra: Any,
+) -> dict[str, Any]:
+    """An update as Telegram writes it: a message of one person, in a group if `chat_id` < 0."""
+    chat: dict[str, Any] = {"id": chat_id, "type": "private", "first_name": "Reader"}
+    if chat_id < 0:
+        chat = {"id": chat_id, "type": "supergroup", "title": "Readers"}
+    person = {"id": abs(chat_id), "is_bot": False, "first_name": "Reader"}
+    if language is not None:
+        person["language_code"] = language
+    message = {
+        "message_id": update_id,
+        "date": 1_700_000_000,
+        "chat": chat,
+        "from": person,
+        **({} if text is None else {"text": text}),
+        **extra,
+    }
+    return {"update_id": update_id, "message": message}
+
+
+async def _parameters(request: web.Request) -> dict[str, Any]:
+    """The parameters of a request, however the client chose to send them."""
+    if request.content_type == "application/json":
+        body: dict[str, Any] = await request.json()
+        return body
+    form = await request.post()
+    return {
+        name: json.loads(str(value)) if name in _JSON_PARAMETERS else str(value)
+        for name, value in {**request.query, **form}.items()
+    }

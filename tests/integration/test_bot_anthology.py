@@ -1,0 +1,136 @@
+"""The anthology keeps styles and poems, and its tables are those that its code believes in."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from bot.anthology import Anthology, Base, migrate
+from bot.errors import AnthologyError
+from bot.language import Language, Script
+from bot.message import Address
+from bot.style import Style
+from bot.submit import Context
+from engine.jobs import Cell
+from engine.verse.forms import FormName
+from tests.fakes.jobs import a_job, a_poem
+
+STYLE = Style(cell=Cell.LSTM, temperature=1.3, form=FormName.QILU)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'anthology.sqlite3'}"
+
+
+@pytest.fixture
+async def anthology(url):
+    async with Anthology.open(url) as opened:
+        yield opened
+
+
+def context_in(chat):
+    return Context(
+        address=Address(chat=chat),
+        language=Language.ZH,
+        script=Script.SIMPLIFIED,
+        glyphs="月",
+        temperature=0.7,
+    )
+
+
+async def test_a_chat_that_never_chose_has_the_usual_style(anthology):
+    assert await anthology.style("telegram:1") == Style()
+
+
+async def test_a_style_is_kept_for_its_chat_alone(anthology):
+    await anthology.set_style("telegram:1", STYLE, Language.ZH)
+    assert await anthology.style("telegram:1") == STYLE
+    assert await anthology.style("telegram:2") == Style()
+
+
+async def test_a_style_outlives_the_process(url):
+    async with Anthology.open(url) as first:
+        await first.set_style("telegram:1", STYLE, Language.ZH)
+    async with Anthology.open(url) as second:
+        assert await second.style("telegram:1") == STYLE
+
+
+async def test_a_poem_is_recorded_once_and_then_shown(anthology):
+    poem = a_poem(a_job("tg:1"))
+    for _ in range(2):
+        await anthology.record(poem, context_in("telegram:1"))
+    kept = await anthology.poem("tg:1")
+    assert (kept.lines, kept.opening, kept.temperature) == (list(poem.lines), "月", 0.7)
+    assert kept.shown_at is None
+    await anthology.mark_shown("tg:1")
+    kept = await anthology.poem("tg:1")
+    assert kept.shown_at.utcoffset().total_seconds() == 0
+
+
+@pytest.mark.parametrize("new_is_known", [False, True])
+async def test_what_belongs_to_a_chat_moves_with_it(anthology, new_is_known):
+    await anthology.set_style("telegram:-1", STYLE, Language.ZH)
+    await anthology.record(a_poem(a_job("tg:1")), context_in("telegram:-1"))
+    if new_is_known:
+        await anthology.set_style("telegram:-100", Style(), Language.ZH)
+    await anthology.move_chat("telegram:-1", "telegram:-100")
+    assert (await anthology.poem("tg:1")).chat == "telegram:-100"
+    assert await anthology.style("telegram:-100") == (Style() if new_is_known else STYLE)
+    assert await anthology.style("telegram:-1") == Style()
+
+
+async def test_a_chat_nobody_knows_can_move_too(anthology):
+    await anthology.move_chat("telegram:-1", "telegram:-100")
+
+
+async def test_models_and_migrations_agree(anthology):
+    async with anthology._engine.connect() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"compare_type": True}), Base.metadata
+            )
+        )
+    assert differences == []
+
+
+async def test_migrations_lead_down_to_nothing_and_up_again(anthology):
+    async def tables():
+        async with anthology._engine.connect() as connection:
+            names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        return set(names) - {"alembic_version"}
+
+    assert await tables() == set(Base.metadata.tables)
+    await migrate(anthology._engine, "base")
+    assert await tables() == set()
+    await migrate(anthology._engine)
+    assert await tables() == set(Base.metadata.tables)
+
+
+async def test_sqlite_is_opened_so_that_readers_and_a_writer_get_along(anthology):
+    async with anthology._engine.connect() as connection:
+        pragmas = {
+            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar()
+            for name in ("journal_mode", "foreign_keys")
+        }
+    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1}
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "nonsense://", "sqlite+aiosqlite:////proc/no/a.db"]
+)
+async def test_an_address_that_is_no_database_is_said_to_be_none(address):
+    with pytest.raises(AnthologyError):
+        async with Anthology.open(address):
+            pass
+
+
+async def test_a_database_that_fails_is_reported_as_such_without_what_people_wrote(
+    anthology, monkeypatch
+):
+    monkeypatch.setattr("bot.anthology._PAUSES_S", (0.01,))
+    async with anthology._engine.begin() as connection:
+        await connection.execute(text("DROP TABLE poems"))
+    with pytest.raises(AnthologyError) as caught:
+        await anthology.record(a_poem(a_job("tg:1")), context_in("telegram:1"))
+    assert "月" not in str(caught.value)

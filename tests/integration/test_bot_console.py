@@ -1,0 +1,218 @@
+"""The console: the same commands in a terminal."""
+
+import asyncio
+import io
+import os
+import pty
+import sys
+from asyncio.subprocess import PIPE
+from contextlib import asynccontextmanager
+
+import pytest
+from rich.console import Console
+
+from bot import household
+from bot.anthology import Anthology
+from bot.console.chat import Chat
+from bot.console.service import run
+from bot.errors import HouseholdError
+from bot.language import Language
+from bot.settings import BotSettings
+from engine import keys
+from engine.client import EngineClient
+from engine.jobs import Failure, Reason
+from tests.fakes.bot import environment
+from tests.fakes.engine import WORKER, fake_engine
+from tests.fakes.waiting import until
+
+POEM = "月月落空江，夜风吹远树。"
+
+
+@pytest.fixture
+def settings(valkey_url, tmp_path):
+    return BotSettings(redis_url=valkey_url, data=tmp_path)
+
+
+@pytest.fixture
+def talk(settings, monkeypatch, capsys):
+    """Run the console on lines from a pipe; whether all went well, and what it wrote."""
+
+    async def run_on(typed=b"", *, once=None, language=Language.ZH):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
+        well = await asyncio.to_thread(run, settings, language, once=once)
+        return well, capsys.readouterr().out
+
+    return run_on
+
+
+async def test_without_a_terminal_it_plays_the_demo(redis, talk):
+    async with fake_engine(redis) as engine:
+        well, out = await talk()
+    assert well
+    lines = [line for line in out.splitlines() if line.startswith("›")]
+    assert lines == ["› /help", "› /poem 月", "› /style gru 0.8", "› /poem 山"]
+    assert [job.opening for job in engine.jobs] == ["月", "山"]
+    assert "\n  月月落空江" in out
+    assert "\n  山月落空江" in out
+
+
+async def test_lines_from_a_pipe_are_answered_in_turn(redis, talk):
+    typed = "/style lstm 1.5 五绝\n\n/poem 月\n/poem hello\n/poem \n".encode()
+    async with fake_engine(redis) as engine:
+        well, out = await talk(typed + b"/poem \xff\xfe\n")
+    assert well
+    assert [(job.cell, job.temperature) for job in engine.jobs] == [("lstm", 1.5)] * 2
+    assert POEM in out
+    assert "汉字" in out
+    assert "损坏" in out
+
+
+async def test_one_line_can_be_asked_from_the_command_line(redis, talk):
+    async with fake_engine(redis):
+        well, out = await talk(once="/poem 月 五绝", language=Language.EN)
+    assert well
+    assert f"\n  {POEM}\n" in out
+    assert out.rstrip().endswith("五绝 wujue · rhyme 尤 · gru")
+
+
+async def test_at_a_terminal_it_asks_until_one_quits(redis, valkey_url, tmp_path):
+    ours = {"YUEFU_REDIS_URL": valkey_url, "YUEFU_DATA": str(tmp_path), "TERM": "dumb"}
+    leader, follower = pty.openpty()
+    async with fake_engine(redis):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bot", "console", "--lang=zh"),
+            env=environment(**ours),
+            stdin=follower,
+            stdout=PIPE,
+        )
+        os.write(leader, "/poem 月 五绝\n/quit\n".encode())
+        out, _ = await process.communicate()
+    os.close(leader)
+    os.close(follower)
+    assert process.returncode == 0
+    assert POEM in out.decode()
+
+
+@pytest.fixture
+async def screen():
+    return io.StringIO()
+
+
+@pytest.fixture
+async def chat(redis, tmp_path, screen):
+    async with Anthology.open(f"sqlite+aiosqlite:///{tmp_path / 'a.sqlite3'}") as anthology:
+        yield Chat(
+            engine=EngineClient(redis),
+            anthology=anthology,
+            language=Language.EN,
+            screen=Console(file=screen, width=80),
+        )
+
+
+async def test_a_poem_that_failed_is_explained_and_counts_as_a_failure(redis, chat, screen):
+    def fail(job):
+        return Failure(job_id=job.id, reason=Reason.NO_MODEL, context=job.context)
+
+    async with fake_engine(redis, answer=fail):
+        assert not await chat.say("/poem 月")
+    assert "not running" in screen.getvalue()
+
+
+async def test_a_poet_that_does_not_answer_is_said_to_be_silent(chat, screen, monkeypatch):
+    monkeypatch.setattr("bot.console.chat._ANSWER_S", 0.05)
+    assert not await chat.say("/poem 月")
+    assert "did not answer" in screen.getvalue()
+
+
+async def test_a_poem_that_comes_too_late_is_not_taken_for_the_next(
+    redis, chat, screen, monkeypatch
+):
+    monkeypatch.setattr("bot.console.chat._ANSWER_S", 0.05)
+    assert not await chat.say("/poem 月")
+    monkeypatch.setattr("bot.console.chat._ANSWER_S", 20)
+    async with fake_engine(redis):
+        assert await chat.say("/poem 山")
+    assert "山月落空江" in screen.getvalue()
+    assert "月月落空江" not in screen.getvalue()
+
+
+async def test_what_is_refused_counts_as_answered(chat, screen):
+    assert await chat.say("/poem hello")
+    assert "Chinese characters" in screen.getvalue()
+
+
+# --- a household of its own ---
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("YUEFU_DATA", str(tmp_path))
+    monkeypatch.delenv("YUEFU_REDIS_URL", raising=False)
+    return BotSettings()
+
+
+def engine_is(monkeypatch, *arguments):
+    monkeypatch.setattr(household, "ENGINE", (sys.executable, *arguments))
+
+
+@asynccontextmanager
+async def living_in(home):
+    async with household.household(home) as redis:
+        yield redis
+
+
+async def test_a_household_starts_its_engine_and_stops_it_again(home, monkeypatch):
+    engine_is(monkeypatch, "-m", "tests.fakes.engine")
+    spawned = watch_children(monkeypatch)
+    async with living_in(home) as redis:
+        assert await EngineClient(redis).cells()
+        [child] = spawned
+        assert child.returncode is None
+        async with living_in(home):
+            assert len(spawned) == 1
+    assert child.returncode is not None
+
+
+async def test_a_household_starts_another_engine_where_one_dies(home, monkeypatch):
+    engine_is(monkeypatch, "-m", "tests.fakes.engine")
+    monkeypatch.setattr(household, "_WATCH_S", 0.05)
+    spawned = watch_children(monkeypatch)
+    async with living_in(home) as redis:
+        spawned[0].kill()
+        await spawned[0].wait()
+        await redis.delete(keys.engine(WORKER))
+
+        async def replaced():
+            return len(spawned) > 1
+
+        await until(replaced)
+
+
+def watch_children(monkeypatch):
+    spawned = []
+    real = asyncio.create_subprocess_exec
+
+    async def spawn(*arguments, **options):
+        spawned.append(await real(*arguments, **options))
+        return spawned[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn)
+    return spawned
+
+
+async def test_an_engine_that_ends_at_once_is_reported_with_its_log(home, monkeypatch):
+    engine_is(monkeypatch, "-c", "raise SystemExit('no model')")
+    with pytest.raises(HouseholdError, match=r"engine\.log"):
+        async with living_in(home):
+            pass
+    assert "no model" in (home.data / "engine.log").read_text()
+
+
+async def test_an_engine_that_never_wakes_is_reported_and_stopped(home, monkeypatch):
+    engine_is(monkeypatch, "-c", "import time; time.sleep(60)")
+    monkeypatch.setattr(household, "START_S", 0.5)
+    spawned = watch_children(monkeypatch)
+    with pytest.raises(HouseholdError, match="did not come up"):
+        async with living_in(home):
+            pass
+    assert spawned[0].returncode is not None

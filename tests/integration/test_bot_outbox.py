@@ -1,0 +1,224 @@
+"""A message is shown once, whatever becomes of the process or the platform in between."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from bot import keys
+from bot.anthology import Anthology
+from bot.dispatch import IN_FLIGHT_MAX, Dispatcher, Halt
+from bot.errors import (
+    ChatMovedError,
+    MaybeShownError,
+    NotShownError,
+    UndeliverableError,
+)
+from bot.message import Address, Message
+from bot.outbox import Outbox
+from tests.fakes.waiting import until
+
+PLATFORM = "test"
+
+
+def a_message(number, chat="test:1"):
+    return Message(id=f"t:{number}", address=Address(chat=chat), text=f"message {number}")
+
+
+class FakeSender:
+    """A platform that shows what it is given, after raising what it is told to."""
+
+    def __init__(self):
+        self.shown = []
+        self.asked = 0
+        self.errors = []
+        self.gates = {}
+        self.over_the_limit = set()
+
+    async def wait_turn(self, message):
+        if message.address.chat in self.over_the_limit:
+            await asyncio.Event().wait()
+
+    async def send(self, message):
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        if (gate := self.gates.get(message.address.chat)) is not None:
+            await gate.wait()
+        self.shown.append((message.address.chat, message.id))
+
+
+@pytest.fixture
+def outbox(redis):
+    return Outbox(redis, PLATFORM)
+
+
+@pytest.fixture
+async def anthology(tmp_path):
+    async with Anthology.open(f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sender():
+    return FakeSender()
+
+
+@asynccontextmanager
+async def dispatching(redis, sender, anthology):
+    """A dispatcher that has only just started, as after a crash."""
+    dispatcher = Dispatcher(outbox=Outbox(redis, PLATFORM), sender=sender, anthology=anthology)
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def drained(redis):
+    async def empty():
+        return await redis.xlen(keys.outbox(PLATFORM)) == 0
+
+    await until(empty)
+
+
+async def test_a_message_put_twice_is_shown_once(redis, outbox, sender, anthology):
+    for _ in range(2):
+        await outbox.put(a_message(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:1")]
+
+
+async def test_what_was_shown_before_a_crash_is_not_shown_again(redis, outbox, sender, anthology):
+    await outbox.put(a_message(1))
+    [letter] = await outbox.take(1)
+    await outbox.begin(letter)
+    await outbox.finish(letter)
+    await outbox.put(a_message(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == []
+
+
+async def test_what_was_on_its_way_at_a_crash_is_shown_again(redis, outbox, sender, anthology):
+    await outbox.put(a_message(1))
+    [letter] = await outbox.take(1)
+    assert await outbox.begin(letter)
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:1")]
+
+
+async def test_messages_of_one_chat_are_shown_in_order_and_others_do_not_wait(
+    redis, outbox, sender, anthology
+):
+    sender.gates["test:slow"] = gate = asyncio.Event()
+    for number in range(3):
+        await outbox.put(a_message(number, chat="test:slow"))
+    await outbox.put(a_message(3, chat="test:quick"))
+    async with dispatching(redis, sender, anthology):
+
+        async def quick_is_shown():
+            return sender.shown == [("test:quick", "t:3")]
+
+        await until(quick_is_shown)
+        gate.set()
+        await drained(redis)
+    assert sender.shown[1:] == [("test:slow", f"t:{number}") for number in range(3)]
+
+
+async def test_a_chat_over_its_limit_keeps_nobody_else_waiting(redis, outbox, sender, anthology):
+    sender.over_the_limit.add("test:busy")
+    for number in range(2 * IN_FLIGHT_MAX):
+        await outbox.put(a_message(number, chat="test:busy"))
+    await outbox.put(a_message(99, chat="test:quiet"))
+    async with dispatching(redis, sender, anthology):
+
+        async def quiet_is_shown():
+            return sender.shown == [("test:quiet", "t:99")]
+
+        await until(quiet_is_shown)
+
+
+async def test_whoever_is_told_to_stop_books_what_has_set_out(redis, outbox, sender, anthology):
+    sender.gates["test:1"] = gate = asyncio.Event()
+    await outbox.put(a_message(1))
+    dispatcher = Dispatcher(outbox=Outbox(redis, PLATFORM), sender=sender, anthology=anthology)
+    running = asyncio.create_task(dispatcher.run())
+
+    async def set_out():
+        return sender.asked
+
+    await until(set_out)
+    running.cancel()
+    asyncio.get_running_loop().call_later(0.05, gate.set)
+    await asyncio.gather(running, return_exceptions=True)
+    assert sender.shown == [("test:1", "t:1")]
+    assert await redis.xlen(keys.outbox(PLATFORM)) == 0
+
+
+async def test_what_was_surely_not_shown_is_sent_again(redis, outbox, sender, anthology):
+    sender.errors = [NotShownError("away", retry_after_s=0.01) for _ in range(3)]
+    await outbox.put(a_message(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert (sender.asked, sender.shown) == (4, [("test:1", "t:1")])
+
+
+@pytest.mark.parametrize("error", [MaybeShownError("ReadTimeout"), UndeliverableError("no")])
+async def test_what_may_have_been_shown_or_never_can_be_is_let_go(
+    redis, outbox, sender, anthology, error
+):
+    sender.errors = [error]
+    await outbox.put(a_message(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert (sender.asked, sender.shown) == (1, [])
+
+
+async def test_a_message_follows_a_chat_that_moved(redis, outbox, sender, anthology):
+    sender.errors = [ChatMovedError("test:2")]
+    await outbox.put(replace(a_message(1), address=Address(chat="test:1", thread=5, reply_to=6)))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:2", "t:1")]
+
+
+async def test_an_entry_that_is_no_message_is_dropped(redis, outbox, sender, anthology):
+    for fields in ({"message": "{}"}, {"other": "1"}, {"message": "\x00"}):
+        await redis.xadd(keys.outbox(PLATFORM), fields)
+    await outbox.put(a_message(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:1")]
+
+
+async def test_an_anthology_that_is_away_costs_nobody_the_message(
+    redis, outbox, sender, anthology, monkeypatch
+):
+    monkeypatch.setattr("bot.anthology._PAUSES_S", ())
+    await anthology._engine.dispose()
+    monkeypatch.setattr(anthology._engine.sync_engine.pool, "connect", _refuse)
+    await outbox.put(replace(a_message(1), poem_id="t:1"))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:1")]
+
+
+def _refuse():
+    raise ConnectionRefusedError
+
+
+async def test_a_halt_lasts_as_long_as_the_longest_that_was_asked_for():
+    halt, clock = Halt(), asyncio.get_running_loop().time
+    started = clock()
+    halt.hold(0.05)
+    waiting = asyncio.create_task(halt.over())
+    await asyncio.sleep(0)
+    halt.hold(0.1)
+    halt.hold(0.01)
+    await waiting
+    assert clock() - started >= 0.1

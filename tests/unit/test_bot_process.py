@@ -1,0 +1,126 @@
+"""How the bot behaves as a program: what it loads, and what it says when it cannot start."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from bot.__main__ import main
+from bot.settings import BotSettings
+from engine.settings import SettingsError, load_settings
+from tests.fakes.bot import environment
+
+CANARY = "987654:canary-token-0123456789abcdef"
+
+
+def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`python` with `arguments`, and of Yuefu's settings only those given."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_of_the_bot_loads_torch():
+    modules = "bot.__main__, bot.console.service, bot.telegram.service"
+    code = f"import sys, {modules}; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    assert run("-c", code).stdout == "[]\n"
+
+
+def test_without_a_token_one_line_says_how_to_get_one():
+    result = run("-m", "bot", "telegram")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "YUEFU_TELEGRAM_TOKEN" in result.stderr
+    assert "BotFather" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["console", "telegram"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("YUEFU_TELEGRAM_TOKEN", "canary without a colon"),
+        ("YUEFU_TELEGRAM_API", "canary.example.org"),
+        ("YUEFU_SLOTS", "canary"),
+        ("YUEFU_TELEGRAM_TOKEN_FILE", "/nowhere/at/all"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it_and_not_what_it_holds(
+    command, name, value, monkeypatch, capsys
+):
+    monkeypatch.setenv(name, value)
+    assert run_here(monkeypatch, command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "YUEFU_" in said
+    assert "canary" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("YUEFU_DATA", "/proc/nowhere"),
+        ("YUEFU_DATABASE_URL", "canary://canary"),
+        ("YUEFU_REDIS_URL", "redis://u:canary@h:canary/0"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_without_what_may_be_secret(name, value, tmp_path):
+    settings = {"YUEFU_DATA": str(tmp_path), "YUEFU_REDIS_URL": "unix:///nowhere", name: value}
+    result = run("-m", "bot", "console", "--once=/help", **settings)
+    assert result.returncode in (1, 2)
+    assert result.stderr.count("\n") == 1
+    assert name in result.stderr
+    assert "canary" not in result.stderr
+
+
+def run_here(monkeypatch, *arguments):
+    """`python -m bot` with `arguments` in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["bot", *arguments])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return exit_.value.code
+
+
+def test_a_setting_is_found_in_a_file(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text(f"{CANARY}\n")
+    monkeypatch.setenv("YUEFU_TELEGRAM_TOKEN_FILE", str(tmp_path / "token"))
+    settings = load_settings(BotSettings)
+    assert settings.telegram_token is not None
+    assert settings.telegram_token.get_secret_value() == CANARY
+    assert CANARY in settings.secrets
+    assert CANARY not in repr(settings)
+
+
+def test_an_empty_token_is_none(monkeypatch):
+    monkeypatch.setenv("YUEFU_TELEGRAM_TOKEN", "")
+    assert load_settings(BotSettings).telegram_token is None
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://u:p@host/db", "postgresql+asyncpg://u:p@host/db"),
+        ("postgresql://u:p@host/db", "postgresql+asyncpg://u:p@host/db"),
+        ("sqlite+aiosqlite:///a.db", "sqlite+aiosqlite:///a.db"),
+    ],
+)
+def test_the_usual_addresses_of_postgresql_will_do(monkeypatch, given, used):
+    monkeypatch.setenv("YUEFU_DATABASE_URL", given)
+    assert load_settings(BotSettings).anthology_url == used
+
+
+def test_an_api_of_ones_own_may_end_in_a_slash(monkeypatch):
+    monkeypatch.setenv("YUEFU_TELEGRAM_API", "http://127.0.0.1:8081/")
+    assert load_settings(BotSettings).telegram_api == "http://127.0.0.1:8081"
+    monkeypatch.setenv("YUEFU_TELEGRAM_API", "ftp://127.0.0.1")
+    with pytest.raises(SettingsError, match="YUEFU_TELEGRAM_API"):
+        load_settings(BotSettings)

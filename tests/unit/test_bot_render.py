@@ -1,0 +1,49 @@
+"""A poem is shown in the reader's script, but begins with the very glyphs that were typed."""
+
+import pytest
+
+from bot.language import Language, Script
+from bot.render import render_poem, show_lines
+from engine.jobs import Poem
+from engine.verse.forms import FormName
+from tests.fakes.jobs import a_job, a_poem
+
+POEM = a_poem(a_job())
+
+
+def rendered(poem: Poem = POEM, glyphs="月", script=Script.SIMPLIFIED, language=Language.ZH):
+    return render_poem(poem, glyphs=glyphs, script=script, language=language)
+
+
+def test_couplets_stand_on_lines_of_their_own_above_form_rhyme_and_model():
+    assert rendered() == ("月落空江夜，风吹远树秋。\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · gru")
+
+
+def test_traditional_readers_see_traditional_glyphs():
+    assert rendered(script=Script.TRADITIONAL, language=Language.ZH_HANT) == (
+        "月落空江夜，風吹遠樹秋。\n故人千里外，一葉下汀洲。\n\n五絕 · 尤韻 · gru"
+    )
+
+
+def test_english_readers_are_told_the_form_in_both_ways():
+    assert rendered(language=Language.EN).endswith("\n\n五绝 wujue · rhyme 尤 · gru")
+
+
+@pytest.mark.parametrize("script", Script)
+@pytest.mark.parametrize("glyphs", ["⽉", "⽉落", "風", "风"])
+def test_the_opening_stays_as_it_was_typed(glyphs, script):
+    shown = show_lines(("風落空江夜", "風吹遠樹秋"), glyphs=glyphs, script=script)
+    assert shown[0].startswith(glyphs)
+    assert [len(line) for line in shown] == [5, 5]
+
+
+@pytest.mark.parametrize("form", [FormName.WULU, FormName.QILU])
+def test_eight_lines_are_four_couplets(form):
+    lines = ("雲山連野水風煙",) * 8
+    poem = Poem(**{**vars(POEM), "lines": lines, "form": form})
+    assert rendered(poem, glyphs="").count("\n") == 5
+
+
+def test_a_line_that_a_phrase_table_would_shorten_is_turned_glyph_by_glyph(monkeypatch):
+    monkeypatch.setattr("bot.render.simplified", lambda text: "" if len(text) > 1 else "简")
+    assert show_lines(("雲山連野水",), glyphs="", script=Script.SIMPLIFIED) == ("简" * 5,)

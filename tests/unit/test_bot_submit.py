@@ -1,0 +1,74 @@
+"""A request becomes one job, the same for the same cause, and carries what delivery needs."""
+
+import pytest
+
+from bot.commands import PoemRequest
+from bot.deliver import compose
+from bot.language import Language, Script
+from bot.message import Address, Incoming, Message
+from bot.style import Style
+from bot.submit import PATIENCE_MS, Context, make_job, seed_of
+from engine.jobs import Cell, Failure, Job, Reason
+from engine.verse.forms import FormName
+from tests.fakes.engine import made_up_poem
+
+ADDRESS = Address(chat="telegram:-7", thread=3, reply_to=12)
+INCOMING = Incoming(
+    cause="tg:42", address=ADDRESS, text="/poem ⽉", language=Language.EN, direct=False
+)
+REQUEST = PoemRequest(opening="月", glyphs="⽉", form=FormName.QIJUE, script=Script.TRADITIONAL)
+
+
+def the_job():
+    style = Style(cell=Cell.LSTM, temperature=1.2)
+    return make_job(REQUEST, INCOMING, style, client="telegram", now_ms=1_000)
+
+
+def test_a_job_is_a_function_of_its_cause():
+    assert the_job() == the_job()
+    assert the_job().id == "tg:42"
+    assert the_job().seed == seed_of("tg:42") != seed_of("tg:43")
+
+
+def test_a_job_says_what_was_asked_and_until_when_it_matters():
+    job = the_job()
+    assert (job.opening, job.form, job.cell, job.temperature) == ("月", "qijue", "lstm", 1.2)
+    assert (job.client, job.chat) == ("telegram", "telegram:-7")
+    assert job.deadline_ms == 1_000 + PATIENCE_MS
+
+
+def test_the_context_survives_the_journey():
+    job = Job.from_json(the_job().to_json())
+    assert Context.from_fields(job.context) == Context(
+        address=ADDRESS,
+        language=Language.EN,
+        script=Script.TRADITIONAL,
+        glyphs="⽉",
+        temperature=1.2,
+    )
+
+
+def test_a_poem_comes_back_to_where_it_was_asked_for_with_the_glyphs_typed():
+    message = compose(made_up_poem(the_job()))
+    assert (message.id, message.poem_id, message.address) == ("tg:42", "tg:42", ADDRESS)
+    assert message.text.startswith("⽉月落空江夜風，")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_failure_is_told_in_the_persons_language(reason):
+    failure = Failure(job_id="tg:42", reason=reason, context=the_job().context)
+    message = compose(failure)
+    assert message.address == ADDRESS
+    assert message.poem_id is None
+    assert message.text.endswith(".")
+
+
+@pytest.mark.parametrize("context", [{}, {"address": 7}, {"address": {"room": 1}}])
+def test_an_outcome_of_somebody_else_is_recognised(context):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        compose(Failure(job_id="x", reason=Reason.INTERNAL, context=context))
+
+
+def test_a_message_survives_the_outbox():
+    message = compose(made_up_poem(the_job()))
+    assert Message.from_json(message.to_json()) == message

@@ -1,0 +1,86 @@
+"""Raw updates are read one by one, and what cannot be read says nothing of its content."""
+
+import json
+
+import pytest
+from telegram import Bot
+
+from bot.language import Language
+from bot.message import Address, Incoming
+from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
+from tests.fakes.telegram import TOKEN, message_update
+
+BOT = Bot(TOKEN)
+
+
+def read(update):
+    return read_update(json.dumps(update).encode(), BOT)
+
+
+def test_a_message_becomes_an_incoming_line():
+    assert read(message_update(5, "/poem 月", chat_id=7)) == Incoming(
+        cause="tg:5",
+        address=Address(chat="telegram:7"),
+        text="/poem 月",
+        language=Language.ZH,
+        direct=True,
+    )
+
+
+def test_in_a_topic_the_answer_belongs_to_the_topic():
+    update = message_update(5, "/poem 月", chat_id=-7, message_thread_id=3, is_topic_message=True)
+    incoming = read(update)
+    assert incoming.address == Address(chat="telegram:-7", thread=3, reply_to=5)
+    assert not incoming.direct
+
+
+@pytest.mark.parametrize(("text", "language"), [("/poem 月", Language.ZH), ("/poem", Language.EN)])
+def test_where_no_language_is_known_the_text_tells(text, language):
+    assert read(message_update(5, text, language=None)).language is language
+
+
+def test_a_post_in_a_channel_has_no_person_and_is_read_all_the_same():
+    post = {
+        "message_id": 9,
+        "date": 1_700_000_000,
+        "chat": {"id": -100_9, "type": "channel", "title": "Poems"},
+        "text": "/poem 月",
+    }
+    incoming = read({"update_id": 5, "channel_post": post})
+    assert incoming.address == Address(chat="telegram:-1009", reply_to=9)
+
+
+def test_a_group_that_moved_says_where_to():
+    update = message_update(5, None, chat_id=-7, migrate_to_chat_id=-100_7)
+    assert read(update) == Migration(old="telegram:-7", new="telegram:-1007")
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        message_update(5, None, sticker=None),
+        {"update_id": 5},
+        {"update_id": 5, "a_kind_from_the_future": {"x": 1}},
+    ],
+)
+def test_what_means_nothing_to_us_is_let_pass(update):
+    assert read(update) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b'"canary"',
+        b"{}",
+        b'{"update_id": 5, "message": {"text": "canary"}}',
+        b'{"update_id": 5, "message": {"message_id": 1, "date": "canary", "chat": 7}}',
+        b'{"update_id": 5, "message": {"message_id": 1, "date": 1e99, "chat": {"id": 1}}}',
+    ],
+)
+def test_what_cannot_be_read_is_refused_without_a_word_of_it(raw):
+    with pytest.raises(UnreadableUpdateError) as caught:
+        read_update(raw, BOT)
+    assert "canary" not in str(caught.value)
