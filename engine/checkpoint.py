@@ -83,7 +83,7 @@ class Checkpoint:
 
     def model(self) -> Model:
         """The model with these weights, in evaluation mode."""
-        model = Model(self.shape)
+        model = Model(self.shape, initialise=False)
         model.load_state_dict(dict(self.weights))
         return model.eval()
 
@@ -208,8 +208,7 @@ def _check_weights(
             f"{name} was made for {shape.vocabulary} characters; its vocabulary has "
             f"{len(vocabulary)}"
         )
-    with torch.device("meta"):
-        wanted = {key: p.shape for key, p in Model(shape).state_dict().items()}
+    wanted = {key: p.shape for key, p in Model(shape, initialise=False).state_dict().items()}
     if {key: p.shape for key, p in weights.items()} != wanted:
         raise MismatchError(f"the weights of {name} do not have the shapes of its config")
     for key, p in weights.items():

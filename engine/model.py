@@ -66,7 +66,8 @@ _MODULES: dict[Cell, type[nn.RNNBase]] = {Cell.RNN: nn.RNN, Cell.GRU: nn.GRU, Ce
 class Model(nn.Module):
     """See the module's docstring. Training runs whole poems; the engine steps by itself."""
 
-    def __init__(self, shape: Shape, *, dropout: float = 0.0) -> None:
+    def __init__(self, shape: Shape, *, dropout: float = 0.0, initialise: bool = True) -> None:
+        """Make a model of `shape`; one whose weights will be loaded needs no `initialise`."""
         super().__init__()
         self.shape = shape
         self.dropout = dropout
@@ -82,7 +83,8 @@ class Model(nn.Module):
         )
         self.project = nn.Linear(h, e)
         self.bias = nn.Parameter(torch.zeros(shape.vocabulary))
-        self._initialise()
+        if initialise:
+            self._initialise()
 
     def _initialise(self) -> None:
         for embedding in (self.characters, self.place, self.tone, self.rhyme):

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -18,6 +17,8 @@ from rich.table import Table
 from engine.checkpoint import Checkpoint, CheckpointError, load
 from engine.jobs import Cell
 from engine.registry import Registry
+from engine.service import pick_device
+from engine.settings import SettingsError, load_settings
 from engine.verse.forms import FormName
 from trainer import corpus
 from trainer.corpus import Census, CorpusError, Era, Split
@@ -38,23 +39,23 @@ _out = Console()
 _err = Console(stderr=True)
 
 
+_MENDABLE = (
+    CheckpointError,
+    CorpusError,
+    DatasetError,
+    SettingsError,
+    TrainingError,
+    OSError,
+)
+
+
 @contextmanager
 def _plainly() -> Iterator[None]:
     """End with one line on stderr and status 2 where the person can mend what is wrong."""
     try:
         yield
-    except (CheckpointError, CorpusError, DatasetError, TrainingError, OSError) as error:
+    except _MENDABLE as error:
         _err.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
-
-
-def _settings() -> TrainerSettings:
-    try:
-        return TrainerSettings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "YUEFU_" + "_".join(map(str, first["loc"])).upper()
-        _err.print(f"error: {name}: {first['msg']}", style="red", highlight=False)
         raise typer.Exit(2) from error
 
 
@@ -66,8 +67,8 @@ def fetch(
     ] = None,
 ) -> None:
     """Bring the pinned corpus here, verified; goes on where it stopped."""
-    settings = _settings()
     with _plainly():
+        settings = load_settings(TrainerSettings)
         known = corpus.available(source)
         with _bar() as bar:
             task = bar.add_task("corpus", total=len(known))
@@ -83,7 +84,7 @@ def stats(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Count what the corpus holds, what is left out, and how the rest is split."""
     with _plainly():
         census = Census()
-        poems = corpus.without_duplicates(corpus.read(_settings().corpus_folder, census), census)
+        poems = corpus.without_duplicates(corpus.read(_corpus_folder(), census), census)
     splits: dict[str, dict[str, int]] = {}
     for poem in poems:
         row = splits.setdefault(f"{poem.era} {poem.form.name}", dict.fromkeys(Split, 0))
@@ -106,7 +107,7 @@ def stats(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 def pack(output: Annotated[Path, typer.Argument(help="The .npz file to write.")]) -> None:
     """Write the clean, split corpus as arrays, small enough to carry to another machine."""
     with _plainly():
-        dataset = _build(_settings())
+        dataset = _build(_corpus_folder())
         dataset.save(output)
     _out.print(f"{output}: dataset {dataset.fingerprint}", soft_wrap=True)
 
@@ -128,12 +129,12 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
     """Train a model and write its checkpoint. A run that was killed goes on where it was."""
-    settings = _settings()
     torch.set_num_threads(threads)
     with _plainly():
-        dataset = Dataset.load(data) if data is not None else _build(settings)
+        settings = load_settings(TrainerSettings)
+        dataset = Dataset.load(data) if data is not None else _build(settings.corpus_folder)
         folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
-        fitting = Run(RECIPES[recipe](cell), dataset, folder, device=_device(settings))
+        fitting = Run(RECIPES[recipe](cell), dataset, folder, device=pick_device(settings))
         with _bar() as bar:
             task = bar.add_task(f"{cell}", total=fitting.steps)
 
@@ -152,6 +153,9 @@ def train(
 @app.command()
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
+    # One `--poems` may be followed by many files: the second and later ones arrive here.
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    *,
     poems: Annotated[list[Path] | None, typer.Option(help="Corpus files (JSON) to score.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="A file of `corpus pack`: score its Tang test split.")
@@ -159,10 +163,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Perplexity per Chinese character, the model told the form only."""
-    settings = _settings()
     with _plainly():
-        loaded = load(Registry(settings.models_folder).find(checkpoint))
-        figures = _figures(loaded, poems or [], data)
+        loaded = load(_registry().find(checkpoint))
+        figures = _figures(loaded, [*(poems or []), *(more or [])], data)
     if as_json:
         typer.echo(json.dumps(figures, ensure_ascii=False))
         return
@@ -180,8 +183,8 @@ def evaluate(
 @models_app.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Every checkpoint with its role and its test perplexity."""
-    registry = Registry(_settings().models_folder)
     with _plainly():
+        registry = _registry()
         rows = [_model_row(registry, path) for path in registry.checkpoints()]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -195,8 +198,8 @@ def list_models(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
 @models_app.command()
 def promote(checkpoint: Annotated[str, typer.Argument(help="The checkpoint's id.")]) -> None:
     """Make a checkpoint its cell's champion, after verifying it."""
-    registry = Registry(_settings().models_folder)
     with _plainly():
+        registry = _registry()
         loaded = load(registry.find(checkpoint))
         registry.promote(loaded.id)
     _out.print(f"{loaded.id} is the {loaded.shape.cell} champion", soft_wrap=True)
@@ -206,19 +209,21 @@ def promote(checkpoint: Annotated[str, typer.Argument(help="The checkpoint's id.
 def rollback(cell: Annotated[Cell, typer.Argument(help="The cell to roll back.")]) -> None:
     """Put the previous champion of a cell back in service."""
     with _plainly():
-        back = Registry(_settings().models_folder).rollback(cell)
+        back = _registry().rollback(cell)
     _out.print(f"{back} is the {cell} champion", soft_wrap=True)
 
 
-def _build(settings: TrainerSettings) -> Dataset:
+def _corpus_folder() -> Path:
+    return load_settings(TrainerSettings).corpus_folder
+
+
+def _registry() -> Registry:
+    return Registry(load_settings(TrainerSettings).models_folder)
+
+
+def _build(folder: Path) -> Dataset:
     with _err.status("reading the corpus"):
-        return build(corpus.without_duplicates(corpus.read(settings.corpus_folder)))
-
-
-def _device(settings: TrainerSettings) -> str:
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
+        return build(corpus.without_duplicates(corpus.read(folder)))
 
 
 def _bar() -> Progress:

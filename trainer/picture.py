@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from trainer.fit import Measure
 
 
 def draw_curve(measures: Sequence[Measure], path: Path, *, title: str) -> None:
-    """Draw training loss and dev perplexity over the steps and write them to `path` as PNG."""
+    """Draw training loss and dev perplexity over the steps and write them to `path` as SVG.
+
+    SVG is text: a picture in a repository that holds no binaries.
+    """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     left = figure.subplots()
     right = left.twinx()
     steps = [measure.step for measure in measures]
@@ -21,4 +23,6 @@ def draw_curve(measures: Sequence[Measure], path: Path, *, title: str) -> None:
     left.set(xlabel="steps", ylabel="nats a character", title=title)
     right.set(ylabel="perplexity", yscale="log")
     left.legend(handles=[loss, dev], loc="upper right")
-    figure.savefig(path, dpi=110)
+    # The same measures give the same file.
+    with mpl.rc_context({"svg.hashsalt": title, "svg.fonttype": "none"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})

@@ -28,7 +28,7 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
         weights=run.model.state_dict(),
         report=_report(run),
     )
-    draw_curve(run.progress.measures, run.folder / "curve.png", title=folder.name)
+    draw_curve(run.progress.measures, run.folder / "curve.svg", title=folder.name)
     return folder
 
 

@@ -22,7 +22,7 @@ def for_cpu(cell: Cell) -> Recipe:
         hidden=512,
         learning_rate=4.5e-3,
         stages=(
-            Stage(eras=_BOTH, epochs=1.15, negatives=1024),
+            Stage(eras=_BOTH, epochs=1.0, negatives=1024),
             Stage(eras=_BOTH, epochs=0.2, rate=(1.0, 0.6)),
             Stage(eras=(Era.TANG,), epochs=3, rate=(0.6, 0.01)),
         ),

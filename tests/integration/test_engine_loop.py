@@ -39,7 +39,7 @@ async def collect(client, count):
     outcomes = {}
     async with asyncio.timeout(30):
         while len(outcomes) < count:
-            for delivery in await client.outcomes("test", "reader", 16, wait_ms=500):
+            for delivery in await client.outcomes("test", "reader", wait_ms=500):
                 outcomes[delivery.outcome.job_id] = delivery.outcome
                 await client.done(delivery)
     return outcomes
