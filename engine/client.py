@@ -7,11 +7,11 @@ Imports no torch. What it raises:
 """
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import structlog
@@ -55,6 +55,7 @@ CONNECTIONS = 32
 DELIVERY_LEASE_MS = 5_000
 """How long a client may be silent before its outcomes are given to another of its consumers."""
 
+# One line in the log for so many failed attempts of one call: about ten seconds.
 _RETRIES_A_LINE = 20
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
@@ -79,7 +80,7 @@ class _Patience(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Any:
-        failures = count()
+        failures = itertools.count()
 
         def may_pass(error: Exception) -> bool:
             if next(failures) % _RETRIES_A_LINE == 0:

@@ -7,12 +7,17 @@ torch nor redis, so that every process can speak of jobs.
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from engine.verse.forms import FormName
 
 VERSION = 1
 """The version of the JSON below. A reader refuses one it does not know."""
+
+
+_STRICT = ConfigDict(extra="forbid")
 
 
 class JobError(ValueError):
@@ -53,6 +58,8 @@ class Reason(StrEnum):
 class Job:
     """One request for one poem."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     id: str
     """A function of its cause (`tg:<update_id>`), so that the same cause is never two jobs."""
     client: str
@@ -82,21 +89,10 @@ class Job:
         """This job as JSON."""
         return _dump(self)
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    @staticmethod
+    def from_json(text: str | bytes) -> "Job":
         """Read a job; JobError if it is no job of this version."""
-        fields = _load(text, "Job")
-        try:
-            return cls(
-                **{
-                    **fields,
-                    "form": FormName(fields["form"]),
-                    "cell": Cell(fields["cell"]),
-                    "lane": Lane(fields["lane"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise JobError(f"not a job: {error}") from error
+        return _read(_JOB, _load(text, "Job"))
 
     def log_context(self) -> dict[str, object]:
         """What a log line may say of this job: nothing that a person wrote."""
@@ -106,6 +102,8 @@ class Job:
 @dataclass(frozen=True, kw_only=True)
 class Poem:
     """A finished poem, in traditional script but for the glyphs of the opening."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     job_id: str
     """The job it answers."""
@@ -142,6 +140,8 @@ class Poem:
 class Failure:
     """The outcome of a job that could not become a poem."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     job_id: str
     """The job it answers."""
     reason: Reason
@@ -157,36 +157,37 @@ class Failure:
 
 
 Outcome = Poem | Failure
+Value = TypeVar("Value", Job, Poem, Failure)
 
 
 def outcome_from_json(text: str | bytes) -> Outcome:
     """Read what came back for a job; JobError if it is no outcome of this version."""
     fields = _load(text, "Poem", "Failure")
+    return _read(_FAILURE, fields) if "reason" in fields else _read(_POEM, fields)
+
+
+_JOB, _POEM, _FAILURE = TypeAdapter(Job), TypeAdapter(Poem), TypeAdapter(Failure)
+
+
+def _read(kind: TypeAdapter[Value], fields: dict[str, Any]) -> Value:
     try:
-        if "reason" in fields:
-            return Failure(**{**fields, "reason": Reason(fields["reason"])})
-        return Poem(
-            **{
-                **fields,
-                "lines": tuple(fields["lines"]),
-                "tones": tuple(fields["tones"]),
-                "form": FormName(fields["form"]),
-                "cell": Cell(fields["cell"]),
-            }
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise JobError(f"not an outcome: {error}") from error
+        return kind.validate_python(fields)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, found["loc"]))
+        raise JobError(f"{where}: {found['msg']}") from None
 
 
 def _dump(value: Job | Poem | Failure) -> str:
     head = {"version": VERSION, "kind": type(value).__name__}
-    return json.dumps(head | asdict(value), ensure_ascii=False)
+    # ASCII: a context may hold a lone surrogate, which UTF-8 cannot.
+    return json.dumps(head | asdict(value))
 
 
 def _load(text: str | bytes, *kinds: str) -> dict[str, Any]:
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"not JSON: {error}") from error
     if not isinstance(fields, dict) or fields.pop("kind", None) not in kinds:
         raise JobError(f"not a {' or '.join(kinds)}")

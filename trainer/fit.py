@@ -245,7 +245,8 @@ class Run:
         """Whether the last stage has gone `patience` evaluations without a better one."""
         last_stage = self.steps - round(self._plan[-1][0].epochs * self._plan[-1][1])
         late = [m.dev for m in self.progress.measures if m.step > last_stage]
-        return len(late) > self.recipe.patience and min(late[-self.recipe.patience :]) > min(late)
+        before, recent = late[: -self.recipe.patience], late[-self.recipe.patience :]
+        return bool(before) and min(recent) >= min(before)
 
     def load_best(self, *, half: bool = False) -> None:
         """Put the best averaged weights in the model, rounded to fp16 if `half`."""

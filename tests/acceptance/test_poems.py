@@ -36,9 +36,9 @@ def test_openings_of_every_kind_are_kept_as_typed(opening):
 
 
 def compose(opening, form, cell, *, seed, count=PER_KIND):
+    ask = ["compose", opening, "--json", "--form", form, "--style", cell]
     done = subprocess.run(
-        [sys.executable, "-m", "engine", "compose", opening, "--json"]
-        + ["--form", form, "--style", cell, "--seed", str(seed), "--count", str(count)],
+        [sys.executable, "-m", "engine", *ask, "--seed", str(seed), "--count", str(count)],
         capture_output=True,
         text=True,
         check=True,

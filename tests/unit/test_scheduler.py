@@ -12,7 +12,7 @@ from tests.fakes.models import job
 _PLAN = make_plan(
     FormName.WUJUE,
     {},
-    Priors(openings={}, patterns={k: (1.0, 1.0, 1.0) for k in "ABCD"}, rhymes={}),
+    Priors(openings={}, patterns=dict.fromkeys("ABCD", (1.0, 1.0, 1.0)), rhymes={}),
     Random(0),
 )
 

@@ -1,5 +1,6 @@
 """Corpus, dataset, loss and training, on poems made by rule."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tests.fakes.models import small_dataset
 from tests.fakes.poems import WUJUE, by_rule, entry, write_corpus
 from trainer import corpus
 from trainer.corpus import CorpusError, CorpusPoem, Era, Split
-from trainer.dataset import Dataset, DatasetError, arrays
+from trainer.dataset import Dataset, DatasetError, arrays, build
 from trainer.evaluate import score_forms, tone_labels, total
 from trainer.fit import Run, TrainingError
 from trainer.loss import full_cross_entropy, sampled_cross_entropy
@@ -92,9 +93,7 @@ def test_the_split_depends_on_the_poem_alone_and_is_near_its_shares():
 def test_a_fetch_from_a_folder_is_verified_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     source = write_corpus(tmp_path / "source")
     names = [f"{corpus.FOLDER}/poet.{era}.0.json" for era in Era]
-    known = {
-        name: corpus.hashlib.sha256((source / name).read_bytes()).hexdigest() for name in names
-    }
+    known = {name: hashlib.sha256((source / name).read_bytes()).hexdigest() for name in names}
     monkeypatch.setattr(corpus, "checksums", lambda: {**known, "全唐诗/absent.json": "0" * 64})
     target = tmp_path / "target"
     assert corpus.available(source) == known
@@ -107,7 +106,7 @@ def test_a_fetch_from_a_folder_is_verified_and_goes_on_where_it_stopped(tmp_path
 def test_a_file_of_another_checksum_is_refused_by_name(tmp_path):
     source = write_corpus(tmp_path / "source")
     name = f"{corpus.FOLDER}/poet.tang.0.json"
-    with pytest.raises(CorpusError, match="poet.tang.0"):
+    with pytest.raises(CorpusError, match=r"poet\.tang\.0"):
         list(corpus.fetch(tmp_path / "target", {name: "0" * 64}, source=source))
 
 
@@ -215,11 +214,12 @@ def train(run, *, until=None):
         return
 
 
-def test_training_lowers_perplexity(dataset, tmp_path):
-    run = Run(SMALL, dataset, tmp_path)
+def test_training_learns_what_comes_again_and_again(tmp_path):
+    repeated = build(by_rule(12, seed=3) * 12, min_count=1)
+    long = Stage(eras=(Era.TANG,), epochs=8)
+    run = Run(replace(SMALL, learning_rate=0.02, stages=(long,)), repeated, tmp_path)
     train(run)
-    assert run.progress.best < run.progress.measures[0].dev
-    assert run.progress.step == run.steps
+    assert run.progress.measures[-1].loss < run.progress.measures[0].loss - 1
 
 
 @pytest.mark.parametrize("cell", [Cell.GRU, Cell.LSTM])
@@ -227,7 +227,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(cell, dataset, tmp_path):
     recipe = replace(SMALL, cell=cell)
     whole = Run(recipe, dataset, tmp_path / "whole")
     train(whole)
-    for kill in (7, 13, whole.steps - 3):
+    for kill in (13, whole.steps - 3):
         folder = tmp_path / f"killed-{kill}"
         train(Run(recipe, dataset, folder), until=kill)
         resumed = Run(recipe, dataset, folder)
@@ -252,11 +252,11 @@ def test_a_loss_that_is_not_a_number_stops_the_run(dataset, tmp_path):
 
 
 def test_a_run_that_gets_no_better_stops_early(dataset, tmp_path):
-    stage = Stage(eras=(Era.TANG,), epochs=30, rate=(0.0, 0.0))
+    stage = Stage(eras=(Era.TANG,), epochs=4, rate=(0.0, 0.0))
     recipe = replace(SMALL, stages=(stage,), evaluate_every=2, patience=3)
     run = Run(recipe, dataset, tmp_path)
     train(run)
-    assert run.progress.step < run.steps / 2
+    assert run.progress.step == 2 * (1 + 3)
 
 
 # --- evaluation -----------------------------------------------------------------------------

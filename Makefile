@@ -1,0 +1,56 @@
+# All of it works with Python >= 3.11 and make alone, from a fresh clone.
+#
+#   make demo     talk to the poet in this terminal
+#   make test     everything that CI runs
+#   make lint     style, types and the direction of imports
+#   make faults   kill things, and print what it cost
+#   make clean    back to a fresh clone
+#
+# On Linux the usual index's torch brings gigabytes of CUDA. Where there is no GPU, name torch's own
+# index of CPU wheels (see its installation page):
+#
+#   make test PIP_ARGS='--index-url ADDRESS --extra-index-url ADDRESS_OF_THE_USUAL_ONE'
+
+PIP_ARGS ?=
+
+# The oldest first: it is the one that the lock was made with.
+CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3 python
+IS_FIT := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach name,$(CANDIDATES),\
+	$(shell $(name) -c '$(IS_FIT)' >/dev/null 2>&1 && echo $(name))))
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install $(PIP_ARGS)
+CACHES := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.PHONY: demo test lint faults clean
+
+demo: .venv/installed
+	@$(BIN)/python -m bot console
+
+test: lint
+	@$(BIN)/pytest
+
+lint: .venv/installed
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+faults: .venv/installed
+	@$(BIN)/pytest tests/faults -s
+
+clean:
+	rm -rf .venv $(CACHES) build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew whenever the lock changes, so that nothing old stays in it. Torch comes first and alone:
+# whatever wheel of it PIP_ARGS chose then satisfies the lock.
+.venv/installed: requirements.lock
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later, with venv, is needed' >&2; exit 1; }
+	@echo 'Making .venv (once; torch is some hundred megabytes) ...'
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(PIP) "$$(grep '^torch==' requirements.lock)"
+	@$(PIP) --requirement requirements.lock
+	@touch $@
