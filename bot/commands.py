@@ -17,7 +17,7 @@ from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe, form_ti
 from bot.texts import Text
 from engine.jobs import Cell
 from engine.verse.forms import FORMS, FormName
-from engine.verse.plan import admits, explain_refusal
+from engine.verse.plan import Fault, admits, explain_refusal
 from engine.verse.script import clean, fold, is_han
 from engine.verse.tones import Tone, readings
 
@@ -235,7 +235,7 @@ def _refuse_opening(typed: str, form: FormName, situation: Situation) -> Refusal
     language = situation.language
     error = explain_refusal(form, {place: readings(char) for place, char in enumerate(typed)})
     title = form_title(error.form, language)
-    if error.wanted is None:
+    if error.place is None or error.fault is not Fault.TONE:
         return _refuse(texts.RHYME_IMPOSSIBLE, situation, form=title)
     tone = texts.LEVEL_TONE if error.wanted is Tone.LEVEL else texts.OBLIQUE_TONE
     return _refuse(

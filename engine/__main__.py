@@ -21,7 +21,7 @@ from engine.service import pick_device
 from engine.service import serve as serve_queue
 from engine.settings import EngineSettings, SettingsError, load_settings
 from engine.verse.forms import FORMS, FormName
-from engine.verse.plan import admits, explain_refusal
+from engine.verse.plan import Fault, NoTemplateError, admits, explain_refusal
 from engine.verse.script import clean, is_han
 from engine.verse.tones import readings, rhyme_group_named
 from engine.writer import Writer
@@ -148,11 +148,17 @@ def _fitting_form(opening: str, form: FormName | None, rhyme: str | None) -> For
     for name in fitting:
         if admits(name, given, rhyme=rhyme):
             return name
-    raise AskError(_why_not(chars, explain_refusal(fitting[0], given).place, fitting[0]))
+    raise AskError(_why_not(chars, explain_refusal(fitting[0], given, rhyme=rhyme)))
 
 
-def _why_not(chars: str, place: int, form: FormName) -> str:
-    return f"no template of {form} begins so: character {place + 1}, {chars[place]}, stands against"
+def _why_not(chars: str, error: NoTemplateError) -> str:
+    form = error.form.name
+    if error.fault is Fault.NARROW:
+        return f"the rhyme group has too few characters for a {form}: try a jueju, or 東, 先, 陽"
+    if error.place is None:
+        return f"nothing rhymes so in a {form}: try another rhyme"
+    why = "does not rhyme" if error.fault is Fault.RHYME else f"must be {error.wanted}"
+    return f"character {error.place + 1} of a {form}, {chars[error.place]}, {why}"
 
 
 def _write(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:

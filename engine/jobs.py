@@ -12,6 +12,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from engine.verse.forms import FormName
+from engine.verse.frame import glyphs_of, opening_frame
+from engine.verse.script import clean, is_han
 
 VERSION = 1
 """The version of the JSON below. A reader refuses one it does not know."""
@@ -76,14 +78,31 @@ class Job:
     """Seed of everything random about the poem; the same seed gives the same poem."""
     opening: str = ""
     """Han characters the poem must begin with, as the person wrote them; may be empty."""
+    frame: str = ""
+    """What is fixed elsewhere (`engine.verse.frame`): an acrostic's heads, what a rewriting keeps.
+    Empty where only the opening is; if there is one, `opening` is its beginning or empty."""
+    unlike: str = ""
+    """The characters of a poem that may not come again: the one that is to be rewritten."""
     rhyme: str | None = None
     """The rhyme group wanted, by its head character; None leaves it to the engine."""
+    theme: str = ""
+    """Han characters that say what the poem shall be about: 邊塞, 離別; may be empty."""
+    count: int = 1
+    """How many poems are wanted to choose from; they come in one outcome."""
+    candidates: int | None = None
+    """How many the engine writes to pick from; None leaves it to the engine's setting."""
     lane: Lane = Lane.CHAT
     """Where it waits."""
     deadline_ms: int | None = None
     """Unix time in milliseconds after which nobody waits for it any more."""
     context: dict[str, Any] = field(default_factory=dict)
     """What the client needs to deliver the outcome; the engine hands it back unread."""
+
+    @property
+    def glyphs(self) -> dict[int, str]:
+        """The characters that the poem must have, as the person wrote them, by place from 0."""
+        opening = "".join(char for char in clean(self.opening) if is_han(char))
+        return glyphs_of(self.frame or opening_frame(self.form, opening))
 
     def to_json(self) -> str:
         """This job as JSON."""
@@ -123,6 +142,8 @@ class Poem:
     """The seed it was written with."""
     logprob: float
     """Natural log of the model's probability of the characters it chose, before masks."""
+    others: tuple["Poem", ...] = ()
+    """Where several were wanted, the rest of them, without a context of their own."""
     context: dict[str, Any] = field(default_factory=dict)
     """The job's context, unread."""
 

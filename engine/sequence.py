@@ -6,9 +6,8 @@ from enum import StrEnum
 from random import Random
 
 from engine.jobs import Job
-from engine.verse.forms import FORMS, Form, FormName
+from engine.verse.forms import Form, FormName
 from engine.verse.plan import Plan, Priors, make_plan
-from engine.verse.script import clean, is_han
 from engine.verse.tones import readings
 from engine.vocabulary import Vocabulary
 
@@ -74,13 +73,12 @@ def make_sequence(
     """Plan the poem of a job. The same job and `attempt` give the same sequence.
 
     Raises:
-        NoTemplateError: no template of the form admits the opening.
+        NoTemplateError: no template of the form admits what was asked.
     """
     random = Random(f"{job.seed}/{attempt}")
-    glyphs = [char for char in clean(job.opening) if is_han(char)][: FORMS[job.form].length]
     plan = make_plan(
         job.form,
-        {place: readings(glyph) for place, glyph in enumerate(glyphs)},
+        {place: readings(glyph) for place, glyph in job.glyphs.items()},
         priors[job.form],
         random,
         rhyme=job.rhyme,
@@ -90,7 +88,7 @@ def make_sequence(
         plan=plan,
         given={
             place: Given(glyph=glyph, index=vocabulary.index_as_typed(glyph))
-            for place, glyph in enumerate(glyphs)
+            for place, glyph in job.glyphs.items()
         },
         uniforms=tuple(random.random() for _ in range(plan.form.length)),
     )

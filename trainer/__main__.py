@@ -120,8 +120,11 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="A checkpoint to start from; else random weights.")
+    ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="The run's folder, to go on with it or to start it.")
+        Path | None, typer.Option(help="The run's folder, to go on with it or to begin it.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where to write the checkpoint; else the registry.")
@@ -134,7 +137,9 @@ def train(
         settings = load_settings(TrainerSettings)
         dataset = Dataset.load(data) if data is not None else _build(settings.corpus_folder)
         folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
-        fitting = Run(RECIPES[recipe](cell), dataset, folder, device=pick_device(settings))
+        first = load(_registry().find(start)) if start is not None else None
+        device = pick_device(settings)
+        fitting = Run(RECIPES[recipe](cell), dataset, folder, start=first, device=device)
         with _bar() as bar:
             task = bar.add_task(f"{cell}", total=fitting.steps)
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from engine.checkpoint import Checkpoint
 from engine.files import replace_file
 from engine.model import Model, Shape, places, shift
 from engine.verse.forms import FORMS, FormName
@@ -69,9 +70,21 @@ class Run:
     """One training run, resumable from `folder`."""
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, folder: Path, *, device: str = "cpu"
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        folder: Path,
+        *,
+        start: Checkpoint | None = None,
+        device: str = "cpu",
     ) -> None:
+        """Go on with the run in `folder`, or begin one: at random, or with the weights of `start`.
+
+        Raises:
+            TrainingError: the folder holds another run, or `start` is of another shape.
+        """
         self.recipe, self.dataset, self.folder = recipe, dataset, folder
+        self.start = start.id if start is not None else None
         self.device = torch.device(device)
         torch.manual_seed(recipe.seed)
         shape = Shape(
@@ -84,6 +97,8 @@ class Run:
         self._frequencies = _frequencies(dataset).to(self.device)
         # Start from the unigram distribution: the first steps need not learn it.
         self.model.bias.data.copy_(self._frequencies.log())
+        if start is not None:
+            self._load_start(start)
         self.average = {name: p.detach().clone() for name, p in self.model.state_dict().items()}
         self.best = {name: p.clone() for name, p in self.average.items()}
         self.optimizer = _optimizer(self.model, recipe)
@@ -123,6 +138,14 @@ class Run:
             if self._stale():
                 break
         self.save()
+
+    def _load_start(self, start: Checkpoint) -> None:
+        if (
+            start.shape != self.model.shape
+            or start.vocabulary.chars != self.dataset.vocabulary.chars
+        ):
+            raise TrainingError(f"{start.id} has another shape or vocabulary than this run")
+        self.model.load_state_dict(dict(start.weights))
 
     def _time_to_evaluate(self) -> bool:
         step = self.progress.step
@@ -271,6 +294,7 @@ class Run:
             "tensors": path.name,
             "dataset": self.dataset.fingerprint,
             "recipe": asdict(self.recipe),
+            "start": self.start,
             "progress": asdict(self.progress),
         }
         replace_file(self.folder / "state.json", json.dumps(state))
@@ -281,9 +305,10 @@ class Run:
     def _resume(self) -> None:
         state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(asdict(self.recipe)))
-        if state["recipe"] != wanted or state["dataset"] != self.dataset.fingerprint:
+        found = (state["recipe"], state["dataset"], state.get("start"))
+        if found != (wanted, self.dataset.fingerprint, self.start):
             raise TrainingError(
-                f"{self.folder} holds a run of another recipe or dataset: "
+                f"{self.folder} holds a run of another recipe, dataset or start: "
                 "give it the same ones, or another folder"
             )
         tensors = load_file(self.folder / state["tensors"], device=str(self.device))

@@ -43,6 +43,7 @@ def _report(run: Run) -> dict[str, Any]:
         "corpus": COMMIT,
         "dataset": run.dataset.fingerprint,
         "recipe": asdict(run.recipe),
+        "start": run.start,
         "parameters": parameter_count(run.model),
         "steps": run.progress.step,
         "test": {

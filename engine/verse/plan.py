@@ -6,11 +6,12 @@ are known when it starts, and the step that writes it never has to look back.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from random import Random
 
 from engine.verse.forms import FORMS, Form, FormName
-from engine.verse.rhymes import RHYME_GROUPS
+from engine.verse.rhymes import NARROW_GROUPS, RHYME_GROUPS
 from engine.verse.templates import (
     LineKind,
     Pattern,
@@ -25,17 +26,33 @@ Given = Mapping[int, Readings]
 """Characters fixed by the request: place in the poem, counted from 0, to what it can be read as."""
 
 
-class NoTemplateError(ValueError):
-    """No template of the form admits the characters that were given."""
+class Fault(StrEnum):
+    """Why nothing can be written as asked."""
 
-    def __init__(self, *, form: Form, place: int, wanted: Tone | None) -> None:
-        super().__init__(f"no template of {form.name} admits the character at place {place + 1}")
+    TONE = "tone"
+    """A character's tone class stands against every template."""
+    RHYME = "rhyme"
+    """A character that must rhyme is not in the group, or two of them share none."""
+    NARROW = "narrow"
+    """The rhyme group has too few characters for so many rhymes."""
+
+
+class NoTemplateError(ValueError):
+    """No template of the form admits what was asked."""
+
+    def __init__(
+        self, *, form: Form, fault: Fault, place: int | None = None, wanted: Tone | None = None
+    ) -> None:
+        where = "" if place is None else f" at place {place + 1}"
+        super().__init__(f"no {form.name} can be written so: {fault}{where}")
         self.form = form
         """The form asked for."""
+        self.fault = fault
+        """What stands against it."""
         self.place = place
-        """The place, counted from 0, where the closest template fails."""
+        """The place, counted from 0, where the closest template fails; None for `NARROW`."""
         self.wanted = wanted
-        """The tone class that this template wants there; None where the rhyme is at fault."""
+        """The tone class that this template wants there, for `TONE`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +110,7 @@ def make_plan(
     form = FORMS[form_name]
     options = list(_admissible(form, given, rhyme))
     if not options:
-        raise _refusal(form, given)
+        raise explain_refusal(form_name, given, rhyme=rhyme)
     template, groups, choices = random.choices(
         options, [priors.openings.get(option[0].kinds[0], 0.0) + 1e-9 for option in options]
     )[0]
@@ -110,9 +127,44 @@ def admits(form_name: FormName, given: Given, *, rhyme: str | None = None) -> bo
     return next(_admissible(FORMS[form_name], given, rhyme), None) is not None
 
 
-def explain_refusal(form_name: FormName, given: Given) -> NoTemplateError:
-    """The closest template's first quarrel with the given characters, as an error to show."""
-    return _refusal(FORMS[form_name], given)
+def explain_refusal(
+    form_name: FormName, given: Given, *, rhyme: str | None = None
+) -> NoTemplateError:
+    """What stands against a request that `admits` refuses, as an error to show."""
+    form = FORMS[form_name]
+    if rhyme is not None and is_narrow(rhyme, form):
+        return NoTemplateError(form=form, fault=Fault.NARROW)
+    if any(True for _ in _admissible(form, _without_rhymes(given), None)):
+        return NoTemplateError(
+            form=form, fault=Fault.RHYME, place=_unrhymed_place(form, given, rhyme)
+        )
+    return _tone_refusal(form, given)
+
+
+def is_narrow(rhyme: str, form: Form) -> bool:
+    """Whether a rhyme group is too thin for the form: a lushi needs five rhymes, a jueju three."""
+    return form.lines == 8 and rhyme in NARROW_GROUPS
+
+
+def _without_rhymes(given: Given) -> Given:
+    """The same characters, free to rhyme with anything."""
+    every = frozenset(RHYME_GROUPS)
+    return {
+        place: replace(entry, rhymes=every) if entry.rhymes else entry
+        for place, entry in given.items()
+    }
+
+
+def _unrhymed_place(form: Form, given: Given, rhyme: str | None) -> int | None:
+    """The first place at a couplet's end that does not rhyme with the group or those before it."""
+    groups = frozenset(RHYME_GROUPS) if rhyme is None else frozenset({rhyme})
+    for place in range(2 * form.line_length - 1, form.length, 2 * form.line_length):
+        entry = given.get(place)
+        if entry is not None and entry.known:
+            groups &= entry.rhymes
+            if not groups:
+                return place
+    return None
 
 
 _Choices = list[tuple[int, Pattern]]
@@ -122,6 +174,8 @@ def _admissible(
     form: Form, given: Given, rhyme: str | None
 ) -> Iterator[tuple[Template, list[str], list[_Choices]]]:
     """Each template that admits `given`, with its rhyme groups and every line's patterns."""
+    if rhyme is not None and is_narrow(rhyme, form):
+        return
     for template in templates(form.name):
         choices = [
             _line_choices(kind, form.line_length, index, given)
@@ -158,7 +212,7 @@ def _groups(template: Template, given: Given, rhyme: str | None) -> list[str]:
     return groups
 
 
-def _refusal(form: Form, given: Given) -> NoTemplateError:
+def _tone_refusal(form: Form, given: Given) -> NoTemplateError:
     """Among all templates and patterns, the one that `given` follows the longest."""
     quarrels: list[tuple[int, Tone | None]] = [(-1, None)]
     for template in templates(form.name):
@@ -171,4 +225,4 @@ def _refusal(form: Form, given: Given) -> NoTemplateError:
                 column = list(fixed)[mismatches(tuple(wanted), tuple(fixed.values()))[0]]
                 quarrels.append((index * form.line_length + column, pattern[column]))
     place, wanted_tone = max(quarrels, key=lambda quarrel: quarrel[0])
-    return NoTemplateError(form=form, place=max(place, 0), wanted=wanted_tone)
+    return NoTemplateError(form=form, fault=Fault.TONE, place=max(place, 0), wanted=wanted_tone)

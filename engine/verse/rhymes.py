@@ -20,6 +20,10 @@ _GROUP_OF_HEADING = {
 RHYME_GROUPS: tuple[str, ...] = tuple(dict.fromkeys(_GROUP_OF_HEADING.values()))
 """The 30 level groups in the order of the rhyme books."""
 
+NARROW_GROUPS = frozenset("江咸")
+"""The thinnest groups (險韻): 5 and 8 of the 2,000 commonest characters of the corpus, where a
+lushi needs five rhymes. The next, 肴, has 10."""
+
 
 def group_of_heading(heading: str) -> str | None:
     """The 平水韵 level group of one 廣韻 `heading`, or None for a heading of oblique tones only."""
