@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from engine import logs
+from engine.ask import AskError, ask
 from engine.checkpoint import CheckpointError, load
 from engine.embedded import EmbeddedError
 from engine.jobs import Cell, Failure, Job, Poem
@@ -21,21 +22,11 @@ from engine.service import pick_device
 from engine.service import serve as serve_queue
 from engine.settings import EngineSettings, SettingsError, load_settings
 from engine.verse.forms import FORMS, FormName
-from engine.verse.plan import Fault, NoTemplateError, admits, explain_refusal
-from engine.verse.script import clean, is_han
-from engine.verse.tones import readings, rhyme_group_named
 from engine.writer import Writer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_PREFERRED = (FormName.QIJUE, FormName.WUJUE, FormName.QILU, FormName.WULU)
-"""Forms in the order in which `compose` tries them where none is asked for."""
-
-
-class AskError(ValueError):
-    """What was asked for cannot be written."""
 
 
 @contextmanager
@@ -64,16 +55,28 @@ def compose(
     form: Annotated[FormName | None, typer.Option(help="The form; else one that fits.")] = None,
     style: Annotated[Cell, typer.Option(help="The cell to write with.")] = Cell.GRU,
     temperature: Annotated[float, typer.Option(min=0.1, max=2.0)] = 0.8,
-    rhyme: Annotated[str | None, typer.Option(help="A rhyme group: 東, 先, 陽 …")] = None,
+    rhyme: Annotated[
+        str | None, typer.Option(help="A rhyme group (東, 先, 陽 …) or a character that rhymes.")
+    ] = None,
+    acrostic: Annotated[
+        str | None, typer.Option(help="The first character of each line, 4 or 8.")
+    ] = None,
+    theme: Annotated[str, typer.Option(help="What it is about: 邊塞, 離別 …")] = "",
     seed: Annotated[int | None, typer.Option(help="The same seed, the same poem.")] = None,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many poems.")] = 1,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many to write for each, to pick from.")
+    ] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Search with so many beams; draw nothing.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Write poems here and now, with the scheduler and runner that `serve` uses."""
     with _plainly():
         settings = load_settings(EngineSettings)
         torch.set_num_threads(settings.threads)
-        chosen = _fitting_form(opening, form, group := _rhyme_group(rhyme))
+        asked = ask(opening, acrostic=acrostic, form=form, rhyme=rhyme, theme=theme)
         checkpoint = load(Registry(settings.models_folder).champion(style))
         first = random.SystemRandom().randrange(2**31) if seed is None else seed
         jobs = [
@@ -81,17 +84,26 @@ def compose(
                 id=f"compose:{number}",
                 client="compose",
                 chat="compose",
-                form=chosen,
+                form=asked.form,
                 cell=style,
                 temperature=temperature,
                 seed=first + number,
                 opening=opening,
-                rhyme=group,
+                frame=asked.frame,
+                rhyme=asked.rhyme,
+                theme=asked.theme,
+                candidates=candidates,
             )
             for number in range(count)
         ]
-        writer = Writer(checkpoint, slots=settings.slots, device=pick_device(settings))
-        for poem in _write(writer, jobs):
+        writer = Writer(
+            checkpoint,
+            slots=settings.slots,
+            candidates=settings.candidates,
+            device=pick_device(settings),
+        )
+        poems = _write(writer, jobs) if beam is None else _search(writer, jobs, beam)
+        for poem in poems:
             _show(poem, as_json=as_json)
 
 
@@ -122,45 +134,6 @@ def inspect(
         _out.print(f"{name:16} {value}")
 
 
-def _rhyme_group(name: str | None) -> str | None:
-    if name is None:
-        return None
-    group = rhyme_group_named(name)
-    if group is None:
-        raise AskError(f"{name} is not one of the 30 level rhyme groups: try 東, 先 or 陽")
-    return group
-
-
-def _fitting_form(opening: str, form: FormName | None, rhyme: str | None) -> FormName:
-    """The form asked for, or the first that the opening fits.
-
-    Raises:
-        AskError: the opening is not Chinese, is too long, or fits no template.
-    """
-    chars = clean(opening)
-    longest = max(FORMS[name].line_length for name in ([form] if form else FormName))
-    if not all(map(is_han, chars)):
-        raise AskError("an opening is made of Chinese characters, such as 月 or 白日依山盡")
-    if len(chars) > longest:
-        raise AskError(f"an opening is one line at most: {longest} characters")
-    given = {place: readings(char) for place, char in enumerate(chars)}
-    fitting = [n for n in ([form] if form else _PREFERRED) if FORMS[n].line_length >= len(chars)]
-    for name in fitting:
-        if admits(name, given, rhyme=rhyme):
-            return name
-    raise AskError(_why_not(chars, explain_refusal(fitting[0], given, rhyme=rhyme)))
-
-
-def _why_not(chars: str, error: NoTemplateError) -> str:
-    form = error.form.name
-    if error.fault is Fault.NARROW:
-        return f"the rhyme group has too few characters for a {form}: try a jueju, or 東, 先, 陽"
-    if error.place is None:
-        return f"nothing rhymes so in a {form}: try another rhyme"
-    why = "does not rhyme" if error.fault is Fault.RHYME else f"must be {error.wanted}"
-    return f"character {error.place + 1} of a {form}, {chars[error.place]}, {why}"
-
-
 def _write(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:
     """The poems in the order of their jobs.
 
@@ -177,6 +150,15 @@ def _write(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:
                     raise AskError(outcome.detail or outcome.reason)
                 done[outcome.job_id] = outcome
         yield done.pop(job.id)
+
+
+def _search(writer: Writer, jobs: list[Job], beams: int) -> Iterator[Poem]:
+    """For each job the likeliest poem that breaks no rule, of those that the beams found."""
+    for job in jobs:
+        poem = writer.likeliest(job, beams=beams)
+        if poem is None:
+            raise AskError(f"none of {beams} beams keeps every rule: try more")
+        yield poem
 
 
 def _show(poem: Poem, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@
         weights.safetensors   fp16; the names are those of `engine.model.Model`
         config.json           shape and priors
         vocabulary.txt        one character a line
+        tradition.zip         lines, company and endings of the corpus (`engine.tradition`)
         report.json           how it was trained and how well it does
         MANIFEST.json         sha256 of the others, written last
 
@@ -36,14 +37,15 @@ from torch import Tensor
 from engine.files import sync_folder
 from engine.jobs import Cell
 from engine.model import Model, Shape
+from engine.tradition import Tradition
 from engine.verse.forms import FormName
 from engine.verse.plan import Priors
-from engine.vocabulary import Vocabulary, VocabularyError
+from engine.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 """The version of the folder's layout. A reader refuses one it does not know."""
 MANIFEST = "MANIFEST.json"
-_FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "report.json")
+_FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "report.json")
 
 
 class CheckpointError(RuntimeError):
@@ -76,6 +78,8 @@ class Checkpoint:
     """How many characters of its corpus the vocabulary lacks."""
     priors: Mapping[FormName, Priors]
     """What poets chose how often: templates, patterns, rhymes."""
+    tradition: Tradition
+    """What it knows of its corpus besides weights."""
     weights: Mapping[str, Tensor]
     """Weights by name, fp32."""
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +99,7 @@ def save(
     vocabulary: Vocabulary,
     unknown_types: int,
     priors: Mapping[FormName, Priors],
+    tradition: Tradition,
     weights: Mapping[str, Tensor],
     report: Mapping[str, Any],
     now: datetime | None = None,
@@ -116,6 +121,7 @@ def save(
             }
         ),
         "vocabulary.txt": ("\n".join(vocabulary.chars) + "\n").encode(),
+        "tradition.zip": tradition.to_bytes(),
         "report.json": _to_json(dict(report)),
     }
     digest = _sha256(contents["weights.safetensors"])
@@ -162,18 +168,22 @@ def load(folder: Path) -> Checkpoint:
         shape = Shape(**{**config["shape"], "cell": Cell(config["shape"]["cell"])})
         priors = priors_from_json(config["priors"])
         vocabulary = Vocabulary.parse(contents["vocabulary.txt"].decode())
+        tradition = Tradition.from_bytes(contents["tradition.zip"])
         weights = load_tensors(contents["weights.safetensors"])
         report = json.loads(contents["report.json"])
         unknown_types = int(config["unknown_types"])
-    except (KeyError, TypeError, ValueError, SafetensorError, VocabularyError) as error:
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise MismatchError(f"{folder.name} cannot be read: {error}") from error
     _check_weights(folder.name, shape, vocabulary, weights)
+    if len(tradition.vectors) != len(vocabulary):
+        raise MismatchError(f"the tradition of {folder.name} is that of another vocabulary")
     return Checkpoint(
         id=folder.name,
         shape=shape,
         vocabulary=vocabulary,
         unknown_types=unknown_types,
         priors=priors,
+        tradition=tradition,
         weights={name: p.float() for name, p in weights.items()},
         report=report,
     )

@@ -27,16 +27,24 @@ class Engine:
     """Serves a queue with one writer for each cell that has a champion."""
 
     def __init__(
-        self, queue: Queue, champions: Mapping[Cell, Checkpoint], *, slots: int, device: str = "cpu"
+        self,
+        queue: Queue,
+        champions: Mapping[Cell, Checkpoint],
+        *,
+        slots: int,
+        candidates: int = 1,
+        device: str = "cpu",
     ) -> None:
         self.queue = queue
         self.slots = slots
+        self.candidates = min(candidates, slots)
         self.writers = {
-            cell: Writer(checkpoint, slots=slots, device=device)
+            cell: Writer(checkpoint, slots=slots, candidates=candidates, device=device)
             for cell, checkpoint in champions.items()
         }
         self._leases: dict[str, Lease] = {}
         self._started: dict[str, float] = {}
+        self._rows: dict[str, int] = {}
         self._work = asyncio.Event()
         self._stopping = False
 
@@ -77,7 +85,7 @@ class Engine:
         if self._stopping:
             await asyncio.sleep(WAIT_MS / 1000)
             return
-        free = self.slots - len(self._leases)
+        free = (self.slots - sum(self._rows.values())) // self.candidates
         if free <= 0:
             # A slot frees itself within a poem's length; the queue keeps the order meanwhile.
             await asyncio.sleep(0.005)
@@ -89,6 +97,7 @@ class Engine:
             if writer is None:
                 await self.finish([failure(lease.job, Reason.NO_MODEL)])
             else:
+                self._rows[lease.job.id] = writer.rows_of(lease.job)
                 writer.add(lease.job)
                 self._work.set()
 
@@ -98,6 +107,7 @@ class Engine:
             lease = self._leases[outcome.job_id]
             first = await self.queue.finish(lease, outcome)
             del self._leases[outcome.job_id]
+            self._rows.pop(outcome.job_id, None)
             took_ms = round(1000 * (time.perf_counter() - self._started.pop(outcome.job_id)))
             self._note(lease, outcome, first=first, took_ms=took_ms)
 

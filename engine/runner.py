@@ -22,11 +22,14 @@ from engine.model import LAYERS, Model, places
 from engine.sampler import restrict, sample, sound
 from engine.sequence import Sequence
 from engine.verse.forms import FORMS
-from engine.vocabulary import RHYME_INDEX, TONE_INDEX
+from engine.vocabulary import RHYME_INDEX, TONE_INDEX, UNKNOWN
 
 LONGEST = max(form.length for form in FORMS.values())
 _MOST_RHYMES = 5  # a lushi whose first line rhymes
+_RHYME_SLOTS = _MOST_RHYMES + 1  # slot 0 takes what does not rhyme
 _NOT_GIVEN = -1
+THEME_WEIGHT = 1.0
+"""What a nat of PPMI with the theme adds to a character's logit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +71,16 @@ class Runner:
         # Tokens stand behind `t` starts, so the character above the first line is a start too.
         self._tokens = integers(s, 2 * t, fill=start)
         self._written = integers(s, t)
-        self._rhymed = integers(s, _MOST_RHYMES)
+        self._rhymed = integers(s, _RHYME_SLOTS)
         self._plan = {
-            name: integers(s, t) for name in ("place", "tone", "mask", "given", "rhyme_slot")
+            name: integers(s, t)
+            for name in ("place", "tone", "mask", "given", "forbidden", "rhyme_slot")
         }
         self._rhyme = integers(s)
         self._line_length = integers(s)
         self._uniforms = torch.zeros(s, t, device=self.device)
         self._temperature = torch.ones(s, device=self.device)
+        self._bias = torch.zeros(s, checkpoint.shape.vocabulary, device=self.device)
         self._logprob = torch.zeros(s, device=self.device)
         self._sound = torch.ones(s, dtype=torch.bool, device=self.device)
 
@@ -94,6 +99,7 @@ class Runner:
             self._line_length,
             self._uniforms,
             self._temperature,
+            self._bias,
             self._logprob,
             self._sound,
         ]
@@ -115,11 +121,19 @@ class Runner:
         self._rhyme[row] = RHYME_INDEX[sequence.plan.rhyme]
         self._line_length[row] = sequence.form.line_length
         self._temperature[row] = sequence.job.temperature
+        self._bias[row] = self._theme_bias(sequence)
+        for slot, index in _given_rhymes(sequence).items():
+            self._rhymed[row, slot] = index
         length = sequence.length
         for name, values in _plan_rows(sequence).items():
             self._plan[name][row, :length] = torch.tensor(values, device=self.device)
         self._uniforms[row, :length] = torch.tensor(sequence.uniforms, device=self.device)
         return row
+
+    def _theme_bias(self, sequence: Sequence) -> Tensor:
+        """What is added to a row's logits so that it seeks its theme's company, (V,)."""
+        company = self.checkpoint.tradition.company(sequence.theme)
+        return torch.from_numpy(company).to(self.device) * THEME_WEIGHT
 
     @torch.inference_mode()
     def leave(self, row: int) -> int:
@@ -142,6 +156,14 @@ class Runner:
     @torch.inference_mode()
     def step(self) -> None:
         """Write one character of every running poem."""
+        outlook = self.look()
+        at = self._position[: self.count, None]  # (B, 1)
+        chosen = sample(outlook.restricted, self._uniforms[: self.count].gather(1, at)[:, 0])
+        self._write(outlook, torch.where(outlook.is_given, outlook.plan["given"], chosen))
+
+    @torch.inference_mode()
+    def look(self) -> "Outlook":
+        """What the model expects at the next place of every row; the state moves on."""
         b = slice(0, self.count)
         at = self._position[b, None]  # (B, 1)
         plan = {name: table[b].gather(1, at)[:, 0] for name, table in self._plan.items()}  # (B,)
@@ -155,19 +177,33 @@ class Runner:
         )
         logits, self._state[:, b] = self._cell.step(self._state[:, b], inputs)
         restricted = restrict(
-            logits,
+            logits + self._bias[b],
             self._masks[plan["mask"]],
             self._written[b],
-            self._rhymed[b],
+            torch.cat([self._rhymed[b], plan["forbidden"][:, None]], 1),
             self._temperature[b],
         )
-        chosen = sample(restricted, self._uniforms[b].gather(1, at)[:, 0])
-        is_given = plan["given"] != _NOT_GIVEN
-        chosen = torch.where(is_given, plan["given"], chosen)[:, None]  # (B, 1)
-        self._enter(chosen, plan["rhyme_slot"][:, None])
-        logprob = logits.gather(1, chosen)[:, 0] - logits.logsumexp(1)
-        self._logprob[b] += torch.where(is_given, 0.0, logprob)
-        self._sound[b] &= sound(logits, restricted) | is_given
+        return Outlook(plan=plan, logits=logits, restricted=restricted)
+
+    @torch.inference_mode()
+    def branch(self, outlook: "Outlook", parents: Tensor, chosen: Tensor) -> None:
+        """Go on with one row for each of `parents`, (K,), which gets the character in `chosen`.
+
+        For beam search: a row may have several children, or none.
+        """
+        self.count = len(parents)
+        for tensor in self._row_tensors:
+            tensor[: self.count] = tensor[parents]
+        self._write(outlook.of(parents), chosen)
+
+    def _write(self, outlook: "Outlook", chosen: Tensor) -> None:
+        """Enter the chosen characters, (B,), and book how likely the model thought them."""
+        b = slice(0, self.count)
+        self._enter(chosen[:, None], outlook.plan["rhyme_slot"][:, None])
+        logits = outlook.logits
+        logprob = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
+        self._logprob[b] += torch.where(outlook.is_given, 0.0, logprob)
+        self._sound[b] &= sound(logits, outlook.restricted) | outlook.is_given
         self._position[b] += 1
 
     def _enter(self, chosen: Tensor, rhyme_slot: Tensor) -> None:
@@ -180,10 +216,35 @@ class Runner:
         self._previous[b] = chosen[:, 0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """The next place of every row."""
+
+    plan: dict[str, Tensor]
+    """What is planned there, (B,) each."""
+    logits: Tensor
+    """What the model expects, (B, V)."""
+    restricted: Tensor
+    """The same under the rules and at the row's temperature, the forbidden at -inf, (B, V)."""
+
+    @property
+    def is_given(self) -> Tensor:
+        """Rows whose next character was asked for, bool, (B,)."""
+        return self.plan["given"] != _NOT_GIVEN
+
+    def of(self, rows: Tensor) -> "Outlook":
+        """The outlook of some rows, (K,)."""
+        return Outlook(
+            plan={name: values[rows] for name, values in self.plan.items()},
+            logits=self.logits[rows],
+            restricted=self.restricted[rows],
+        )
+
+
 def _plan_rows(sequence: Sequence) -> dict[str, list[int]]:
     """A plan as numbers, one a place: what the model is told and which mask applies."""
     plan, rows = sequence.plan, range(sequence.length)
-    rhyming = [place for place in rows if plan.rhymes_at(place)]
+    slots = _rhyme_slots(sequence)
     return {
         "place": list(places(sequence.form.name)),
         "tone": [TONE_INDEX[plan.tone_at(place)] for place in rows],
@@ -196,12 +257,21 @@ def _plan_rows(sequence: Sequence) -> dict[str, list[int]]:
         "given": [
             sequence.given[place].index if place in sequence.given else _NOT_GIVEN for place in rows
         ],
-        # Slot 0 stays <unk>: where nothing rhymes, nothing is entered.
-        "rhyme_slot": [
-            min(rhyming.index(place) + 1, _MOST_RHYMES - 1) if place in rhyming else 0
-            for place in rows
-        ],
+        "forbidden": [sequence.forbidden.get(place, UNKNOWN) for place in rows],
+        "rhyme_slot": [slots.get(place, 0) for place in rows],
     }
+
+
+def _rhyme_slots(sequence: Sequence) -> dict[int, int]:
+    """Where each rhyme word is entered, by place. Slot 0 stays <unk>, which forbids nothing."""
+    rhyming = filter(sequence.plan.rhymes_at, range(sequence.length))
+    return {place: order + 1 for order, place in enumerate(rhyming)}
+
+
+def _given_rhymes(sequence: Sequence) -> dict[int, int]:
+    """The rhyme words fixed in advance, by slot: no line before them may rhyme on them either."""
+    slots = _rhyme_slots(sequence)
+    return {slots[place]: given.index for place, given in sequence.given.items() if place in slots}
 
 
 def _mask_table(checkpoint: Checkpoint) -> Tensor:

@@ -14,7 +14,7 @@ REPEAT_PENALTY = 1.5
 
 
 def restrict(
-    logits: Tensor, allowed: Tensor, written: Tensor, rhymed: Tensor, temperature: Tensor
+    logits: Tensor, allowed: Tensor, written: Tensor, barred: Tensor, temperature: Tensor
 ) -> Tensor:
     """Logits with the forbidden at -inf, the repeated made unlikely, and the temperature applied.
 
@@ -22,7 +22,7 @@ def restrict(
         logits: (B, V)
         allowed: characters that the rules admit at each row's place, bool, (B, V).
         written: indices that the poem has already, 0 where none, (B, T).
-        rhymed: indices that it has rhymed on, 0 where none, (B, R).
+        barred: indices that may not stand here, as it rhymed on them; 0 where none, (B, R).
         temperature: (B,)
 
     Index 0 is `<unk>`, which no rule admits: padding with it forbids nothing more.
@@ -31,7 +31,7 @@ def restrict(
         (B, V)
     """
     seen = torch.zeros_like(logits).scatter_(1, written, REPEAT_PENALTY)
-    open_to_choice = allowed.scatter(1, rhymed, False)
+    open_to_choice = allowed.scatter(1, barred, False)
     return ((logits - seen) / temperature[:, None]).masked_fill(~open_to_choice, -torch.inf)
 
 

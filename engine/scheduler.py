@@ -1,8 +1,9 @@
-"""Which poem is written next: policy without tensors.
+"""Who is written next, and in which row: policy without a tensor.
 
-Poems wait in two lanes, people before machines, and within a lane the chats take turns, so that
-one that asks for a hundred does not stand before one that asks for its first. A poem joins as soon
-as a slot is free and leaves as soon as it is complete; the others are not disturbed.
+What waits is a party: the candidates of one job, which join together, so that no job holds rows
+while it waits for the rest of its own. Chats take turns: one that asks for a hundred poems does
+not stand before one that asks for its first. A party joins as soon as there is room for it, a
+poem leaves as soon as it is complete; the others are not disturbed.
 """
 
 from collections import OrderedDict, deque
@@ -10,22 +11,30 @@ from collections import OrderedDict, deque
 from engine.jobs import Lane
 from engine.sequence import Sequence, State
 
+Party = list[Sequence]
+"""The candidates of one job."""
+
 
 class Scheduler:
-    """Waiting sequences and the rows of the running ones."""
+    """Waiting parties and the rows of the running sequences."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.running: list[Sequence] = []
         """The running sequences by row: index and row are the same."""
-        self._lanes: dict[Lane, OrderedDict[str, deque[Sequence]]] = {
+        self._lanes: dict[Lane, OrderedDict[str, deque[Party]]] = {
             lane: OrderedDict() for lane in Lane
         }
 
     @property
     def waiting(self) -> int:
         """How many sequences wait."""
-        return sum(len(queue) for lane in self._lanes.values() for queue in lane.values())
+        return sum(
+            len(party)
+            for lane in self._lanes.values()
+            for queue in lane.values()
+            for party in queue
+        )
 
     @property
     def free(self) -> int:
@@ -35,28 +44,34 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.running and not self.waiting
+        return not self.running and not any(self._lanes.values())
 
-    def add(self, sequence: Sequence) -> None:
-        """Let a sequence wait behind the others of its chat."""
-        lane = self._lanes[sequence.job.lane]
-        lane.setdefault(sequence.job.chat, deque()).append(sequence)
+    def add(self, party: Party) -> None:
+        """Let a party, of no more sequences than there are slots, wait behind those of its chat."""
+        lane = self._lanes[party[0].job.lane]
+        lane.setdefault(party[0].job.chat, deque()).append(party)
 
-    def schedule(self, now_ms: int) -> tuple[list[Sequence], list[Sequence]]:
-        """Take from the waiting as many as there are free slots.
+    def schedule(self, now_ms: int) -> tuple[list[Sequence], list[Party]]:
+        """Take from the waiting whom there is room for.
 
         Returns:
-            The sequences that join, in the order of their rows, and those that expired waiting.
+            The sequences that join, in the order of their rows, and the parties that expired
+            waiting.
         """
         joining: list[Sequence] = []
-        expired: list[Sequence] = []
-        while len(self.running) < self.slots and (sequence := self._next()) is not None:
-            if sequence.expired(now_ms):
-                expired.append(sequence)
+        expired: list[Party] = []
+        while (party := self._next()) is not None:
+            if party[0].expired(now_ms):
+                self._drop(party)
+                expired.append(party)
                 continue
-            sequence.state = State.RUNNING
-            self.running.append(sequence)
-            joining.append(sequence)
+            if len(party) > self.slots - len(self.running):
+                break
+            self._drop(party)
+            for sequence in party:
+                sequence.state = State.RUNNING
+            self.running += party
+            joining += party
         return joining, expired
 
     def advance(self) -> list[int]:
@@ -74,12 +89,17 @@ class Scheduler:
         sequence.state = State.FINISHED
         return sequence
 
-    def _next(self) -> Sequence | None:
+    def _next(self) -> Party | None:
+        """The party whose turn it is; none may overtake it, or a large one would never join."""
         for lane in self._lanes.values():
-            if lane:
-                chat, queue = lane.popitem(last=False)
-                sequence = queue.popleft()
-                if queue:
-                    lane[chat] = queue  # at the end: the other chats come first
-                return sequence
+            for queue in lane.values():
+                return queue[0]
         return None
+
+    def _drop(self, party: Party) -> None:
+        """Take the party whose turn it is off its queue; its chat goes behind the others."""
+        lane = self._lanes[party[0].job.lane]
+        chat, queue = lane.popitem(last=False)
+        queue.popleft()
+        if queue:
+            lane[chat] = queue

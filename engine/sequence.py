@@ -1,7 +1,7 @@
 """One poem on its way: what was asked, what is planned, how far it is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 
@@ -9,7 +9,7 @@ from engine.jobs import Job
 from engine.verse.forms import Form, FormName
 from engine.verse.plan import Plan, Priors, make_plan
 from engine.verse.tones import readings
-from engine.vocabulary import Vocabulary
+from engine.vocabulary import UNKNOWN, Vocabulary
 
 
 class State(StrEnum):
@@ -42,6 +42,10 @@ class Sequence:
     """The characters fixed in advance, by place."""
     uniforms: tuple[float, ...]
     """The random number of each place, in [0, 1): all the chance there is in this poem."""
+    forbidden: Mapping[int, int] = field(default_factory=dict)
+    """By place, what may not stand there again: the poem that is being rewritten."""
+    theme: tuple[int, ...] = ()
+    """The characters, as indices, whose company the poem shall seek."""
     state: State = State.WAITING
     """Where it stands."""
     position: int = 0
@@ -70,7 +74,7 @@ class Sequence:
 def make_sequence(
     job: Job, vocabulary: Vocabulary, priors: Mapping[FormName, Priors], *, attempt: int = 0
 ) -> Sequence:
-    """Plan the poem of a job. The same job and `attempt` give the same sequence.
+    """Plan one poem for a job. The same job and `attempt` give the same sequence.
 
     Raises:
         NoTemplateError: no template of the form admits what was asked.
@@ -91,4 +95,12 @@ def make_sequence(
             for place, glyph in job.glyphs.items()
         },
         uniforms=tuple(random.random() for _ in range(plan.form.length)),
+        forbidden={
+            place: vocabulary.index_as_typed(glyph)
+            for place, glyph in enumerate(job.unlike)
+            if place not in job.glyphs
+        },
+        theme=tuple(
+            index for char in job.theme if (index := vocabulary.index_as_typed(char)) != UNKNOWN
+        ),
     )

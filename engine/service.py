@@ -66,7 +66,11 @@ async def serve(settings: EngineSettings) -> None:
     redis = connect(settings)
     worker = f"{socket.gethostname()}-{os.getpid()}"
     engine = Engine(
-        Queue(redis, worker=worker), champions, slots=settings.slots, device=pick_device(settings)
+        Queue(redis, worker=worker),
+        champions,
+        slots=settings.slots,
+        candidates=settings.candidates,
+        device=pick_device(settings),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

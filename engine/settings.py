@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 from pydantic_settings.sources import PydanticBaseEnvSettingsSource
@@ -52,7 +52,10 @@ class EngineSettings(BaseSettings):
     """Where the model runs; `auto` takes a GPU if there is one."""
 
     slots: int = 64
-    """Poems that the engine writes side by side."""
+    """Candidates of poems that the engine writes side by side."""
+
+    candidates: int = Field(default=8, ge=1, le=64)
+    """Candidates written for each poem, of which the best is shown."""
 
     threads: int = 2
     """CPU threads of one engine process."""

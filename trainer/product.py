@@ -10,6 +10,7 @@ from trainer.corpus import COMMIT, Era, Split
 from trainer.evaluate import score_forms, tone_labels, total
 from trainer.fit import Run
 from trainer.picture import draw_curve
+from trainer.tradition import build_tradition
 
 
 def write_checkpoint(run: Run, parent: Path) -> Path:
@@ -25,6 +26,7 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
         vocabulary=run.dataset.vocabulary,
         unknown_types=run.dataset.unknown_types,
         priors=run.dataset.priors,
+        tradition=build_tradition(run.dataset),
         weights=run.model.state_dict(),
         report=_report(run),
     )

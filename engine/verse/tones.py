@@ -111,3 +111,17 @@ def rhyme_group_named(name: str) -> str | None:
     return (
         next((char for char in traditional(name) if char in RHYME_GROUPS), None) if name else None
     )
+
+
+def rhyme_groups_for(word: str) -> tuple[str, ...]:
+    """The groups that `word` asks for: the one it names, else those that the character rhymes in.
+
+    A word that is no single character, or one without a level reading, asks for none.
+    """
+    if len(word) != 1:
+        return ()
+    named = rhyme_group_named(word)
+    if named is not None:
+        return (named,)
+    rhymes = readings(word).rhymes
+    return tuple(group for group in RHYME_GROUPS if group in rhymes)

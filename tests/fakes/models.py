@@ -10,10 +10,12 @@ from engine import checkpoint
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell, Job
 from engine.model import Model, Shape
+from engine.tradition import Tradition
 from tests.fakes.jobs import a_job
 from tests.fakes.poems import by_rule
 from trainer.corpus import Era
 from trainer.dataset import Dataset, build
+from trainer.tradition import build_tradition
 
 
 @cache
@@ -21,6 +23,12 @@ def small_dataset() -> Dataset:
     """A dataset of poems by rule, whose vocabulary holds all their characters."""
     poems = by_rule(160, seed=1) + by_rule(160, seed=2, era=Era.SONG)
     return build(poems, min_count=1)
+
+
+@cache
+def small_tradition() -> Tradition:
+    """The tradition of `small_dataset`."""
+    return build_tradition(small_dataset())
 
 
 def write_model(
@@ -36,6 +44,7 @@ def write_model(
         vocabulary=data.vocabulary,
         unknown_types=data.unknown_types,
         priors=data.priors,
+        tradition=small_tradition(),
         weights=Model(shape).state_dict(),
         report={"test": {"perplexity": 1000.0}},
     )

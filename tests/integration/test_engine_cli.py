@@ -61,6 +61,10 @@ def test_compose_prints_the_documented_object_and_repeats_itself(environment):
         (("月" * 8,), "7 characters"),
         (("春山寒山紅",), "character 4"),
         (("月", "--rhyme", "月"), "rhyme groups"),
+        (("月", "--rhyme", "江", "--form", "qilu"), "too few characters"),
+        (("--acrostic", "一二三"), "4 characters, or 8"),
+        (("月", "--acrostic", "春夏秋冬"), "not both"),
+        (("--acrostic", "ABCD"), "Chinese characters"),
         (("月", "--style", "rnn"), "no rnn model"),
     ],
 )

@@ -76,6 +76,7 @@ def test_a_weight_that_is_not_a_number_is_refused(tmp_path):
         vocabulary=good.vocabulary,
         unknown_types=0,
         priors=good.priors,
+        tradition=good.tradition,
         weights=weights,
         report={},
     )

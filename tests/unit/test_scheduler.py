@@ -28,7 +28,7 @@ def names(sequences):
 def test_sequences_join_while_slots_are_free():
     scheduler = Scheduler(2)
     for number in range(3):
-        scheduler.add(sequence(number))
+        scheduler.add([sequence(number)])
     joining, expired = scheduler.schedule(0)
     assert names(joining) == ["test:0", "test:1"]
     assert expired == []
@@ -39,30 +39,30 @@ def test_sequences_join_while_slots_are_free():
 def test_chats_take_turns():
     scheduler = Scheduler(4)
     for number in range(3):
-        scheduler.add(sequence(number, chat="busy"))
-    scheduler.add(sequence(9, chat="polite"))
+        scheduler.add([sequence(number, chat="busy")])
+    scheduler.add([sequence(9, chat="polite")])
     assert names(scheduler.schedule(0)[0]) == ["test:0", "test:9", "test:1", "test:2"]
 
 
 def test_people_come_before_machines():
     scheduler = Scheduler(1)
-    scheduler.add(sequence(1, lane=Lane.BULK))
-    scheduler.add(sequence(2, lane=Lane.CHAT))
+    scheduler.add([sequence(1, lane=Lane.BULK)])
+    scheduler.add([sequence(2, lane=Lane.CHAT)])
     assert names(scheduler.schedule(0)[0]) == ["test:2"]
 
 
 def test_what_expired_waiting_does_not_take_a_slot():
     scheduler = Scheduler(1)
-    scheduler.add(sequence(1, deadline_ms=99))
-    scheduler.add(sequence(2, deadline_ms=100))
+    scheduler.add([sequence(1, deadline_ms=99)])
+    scheduler.add([sequence(2, deadline_ms=100)])
     joining, expired = scheduler.schedule(100)
-    assert (names(joining), names(expired)) == (["test:2"], ["test:1"])
+    assert (names(joining), [names(party) for party in expired]) == (["test:2"], [["test:1"]])
 
 
 def test_a_complete_sequence_leaves_and_the_last_takes_its_row():
     scheduler = Scheduler(3)
     for number in range(3):
-        scheduler.add(sequence(number))
+        scheduler.add([sequence(number)])
     scheduler.schedule(0)
     scheduler.running[0].position = scheduler.running[0].length - 1
     assert scheduler.advance() == [0]
@@ -73,7 +73,7 @@ def test_a_complete_sequence_leaves_and_the_last_takes_its_row():
 def test_rows_that_end_together_are_freed_from_the_last_on():
     scheduler = Scheduler(3)
     for number in range(3):
-        scheduler.add(sequence(number))
+        scheduler.add([sequence(number)])
     scheduler.schedule(0)
     for running in scheduler.running:
         running.position = running.length - 1

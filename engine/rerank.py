@@ -1,0 +1,108 @@
+"""Which of several candidates is shown: the one that looks most like a poem.
+
+Every candidate keeps the rules; here they are compared by what rules do not say. The likeliest is
+not the best: it is bland. So likelihood counts only outside a band, and beside it how well the
+lines keep company, how often a character comes back, and how worn the endings are.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from engine.tradition import ENDING_LENGTH, Tradition
+from engine.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What the reranker looks at."""
+
+    lines: tuple[tuple[int, ...], ...]
+    """The characters of each line, as indices."""
+    nats: float
+    """Mean negative log probability of the characters that the model chose, before masks."""
+    opening: tuple[int, ...]
+    """The characters that were asked for, wherever they stand."""
+    theme: tuple[int, ...]
+    """The characters of the theme."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """A candidate in figures."""
+
+    nats: float
+    """As in `Candidate`."""
+    coherence: float
+    """Mean PPMI of the characters of neighbouring lines, nats."""
+    repetition: float
+    """Share of the characters that the poem has had before."""
+    worn: float
+    """How worn its endings are: mean over lines of log(1 + count), 0 for those that are rare."""
+    relevance: float
+    """Mean PPMI of what was asked for (opening, theme) with the rest of the poem, nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a unit of each feature is worth. See `docs/decisions/0013-…` for where they are from."""
+
+    band: tuple[float, float] = (2.2, 3.2)
+    """Nats a character between which likelihood does not matter."""
+    blandness: float = -1.0
+    """Per nat below the band."""
+    strangeness: float = -2.0
+    """Per nat above it."""
+    coherence: float = 3.0
+    """Per nat."""
+    repetition: float = -6.0
+    """From none to all."""
+    worn: float = -0.1
+    """Per unit of log count."""
+    relevance: float = 1.0
+    """Per nat."""
+
+
+Preference = Callable[[Features], float]
+"""What readers like besides, in the same unit; learnt from ratings."""
+
+
+def no_preference(_features: Features) -> float:
+    """Where nothing was learnt yet."""
+    return 0.0
+
+
+def describe(candidate: Candidate, vocabulary: Vocabulary, tradition: Tradition) -> Features:
+    """The figures of a candidate."""
+    chars = [index for line in candidate.lines for index in line]
+    neighbours = [tradition.association(one, other) for one, other in pairwise(candidate.lines)]
+    asked = {*candidate.opening, *candidate.theme}
+    rest = [index for index in chars if index not in asked]
+    endings = [vocabulary.decode(line[-ENDING_LENGTH:]) for line in candidate.lines]
+    return Features(
+        nats=candidate.nats,
+        coherence=sum(neighbours) / len(neighbours),
+        repetition=1 - len(set(chars)) / len(chars),
+        worn=sum(math.log1p(tradition.endings.get(ending, 0)) for ending in endings) / len(endings),
+        relevance=tradition.association(sorted(asked), rest),
+    )
+
+
+def score(features: Features, weights: Weights, preference: Preference = no_preference) -> float:
+    """How good a candidate looks; only differences mean anything."""
+    low, high = weights.band
+    return (
+        weights.blandness * max(0.0, low - features.nats)
+        + weights.strangeness * max(0.0, features.nats - high)
+        + weights.coherence * features.coherence
+        + weights.repetition * features.repetition
+        + weights.worn * features.worn
+        + weights.relevance * features.relevance
+        + preference(features)
+    )
+
+
+def order(scores: Sequence[float]) -> list[int]:
+    """Candidates from the best to the worst; of equals the first."""
+    return sorted(range(len(scores)), key=lambda index: -scores[index])
