@@ -75,6 +75,7 @@ def compose(
     """Write poems here and now, with the scheduler and runner that `serve` uses."""
     with _plainly():
         settings = load_settings(EngineSettings)
+        logs.configure(level="WARNING", secrets=settings.secrets)
         torch.set_num_threads(settings.threads)
         asked = ask(opening, acrostic=acrostic, form=form, rhyme=rhyme, theme=theme)
         checkpoint = load(Registry(settings.models_folder).champion(style))

@@ -28,8 +28,10 @@ LONGEST = max(form.length for form in FORMS.values())
 _MOST_RHYMES = 5  # a lushi whose first line rhymes
 _RHYME_SLOTS = _MOST_RHYMES + 1  # slot 0 takes what does not rhyme
 _NOT_GIVEN = -1
-THEME_WEIGHT = 1.0
-"""What a nat of PPMI with the theme adds to a character's logit."""
+THEME_WEIGHT = 3.0
+"""What a nat of PPMI with the theme adds to a character's logit (decision 14)."""
+THEME_MOST = 1.2
+"""Nats of PPMI beyond which company counts no more, or the theme's own words would fill a poem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ class Runner:
     def _theme_bias(self, sequence: Sequence) -> Tensor:
         """What is added to a row's logits so that it seeks its theme's company, (V,)."""
         company = self.checkpoint.tradition.company(sequence.theme)
-        return torch.from_numpy(company).to(self.device) * THEME_WEIGHT
+        return torch.from_numpy(company).to(self.device).clamp_max(THEME_MOST) * THEME_WEIGHT
 
     @torch.inference_mode()
     def leave(self, row: int) -> int:
