@@ -5,6 +5,7 @@
         config.json           shape and priors
         vocabulary.txt        one character a line
         tradition.zip         lines, company and endings of the corpus (`engine.tradition`)
+        critic.safetensors    fp16; tells poets' poems from ours (`engine.critic`); may be absent
         report.json           how it was trained and how well it does
         MANIFEST.json         sha256 of the others, written last
 
@@ -32,8 +33,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
+from engine.critic import Critic
 from engine.files import sync_folder
 from engine.jobs import Cell
 from engine.model import Model, Shape
@@ -45,6 +47,7 @@ from engine.vocabulary import Vocabulary
 FORMAT = 2
 """The version of the folder's layout. A reader refuses one it does not know."""
 MANIFEST = "MANIFEST.json"
+_CRITIC = "critic.safetensors"
 _FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "report.json")
 
 
@@ -82,6 +85,8 @@ class Checkpoint:
     """What it knows of its corpus besides weights."""
     weights: Mapping[str, Tensor]
     """Weights by name, fp32."""
+    critic: Mapping[str, Tensor] | None = None
+    """The critic's weights by name, fp32, if it has one."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained and how well it does."""
 
@@ -102,6 +107,7 @@ def save(
     tradition: Tradition,
     weights: Mapping[str, Tensor],
     report: Mapping[str, Any],
+    critic: Mapping[str, Tensor] | None = None,
     now: datetime | None = None,
 ) -> Path:
     """Write a checkpoint under `parent` and return its folder.
@@ -109,9 +115,8 @@ def save(
     Everything goes to a hidden folder first; the rename that gives it its name is the last act,
     so a kill or a full disk leaves no half checkpoint behind under a real name.
     """
-    low = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in weights.items()}
     contents: dict[str, bytes] = {
-        "weights.safetensors": save_tensors(low),
+        "weights.safetensors": _half(weights),
         "config.json": _to_json(
             {
                 "format": FORMAT,
@@ -124,6 +129,8 @@ def save(
         "tradition.zip": tradition.to_bytes(),
         "report.json": _to_json(dict(report)),
     }
+    if critic is not None:
+        contents[_CRITIC] = _half(critic)
     digest = _sha256(contents["weights.safetensors"])
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
@@ -131,6 +138,13 @@ def save(
     contents[MANIFEST] = _to_json(manifest)
     _write_folder(target, contents)
     return target
+
+
+def _half(weights: Mapping[str, Tensor]) -> bytes:
+    """Weights as fp16 in safetensors."""
+    low = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in weights.items()}
+    data: bytes = save_tensors(low)
+    return data
 
 
 def _write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
@@ -170,13 +184,15 @@ def load(folder: Path) -> Checkpoint:
         vocabulary = Vocabulary.parse(contents["vocabulary.txt"].decode())
         tradition = Tradition.from_bytes(contents["tradition.zip"])
         weights = load_tensors(contents["weights.safetensors"])
+        critic = load_tensors(contents[_CRITIC]) if _CRITIC in contents else None
         report = json.loads(contents["report.json"])
         unknown_types = int(config["unknown_types"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise MismatchError(f"{folder.name} cannot be read: {error}") from error
-    _check_weights(folder.name, shape, vocabulary, weights)
-    if len(tradition.vectors) != len(vocabulary):
-        raise MismatchError(f"the tradition of {folder.name} is that of another vocabulary")
+    _check_vocabulary(folder.name, shape, vocabulary, tradition)
+    _check_weights(folder.name, Model(shape, initialise=False), weights)
+    if critic is not None:
+        _check_weights(folder.name, Critic(len(vocabulary)), critic)
     return Checkpoint(
         id=folder.name,
         shape=shape,
@@ -185,6 +201,7 @@ def load(folder: Path) -> Checkpoint:
         priors=priors,
         tradition=tradition,
         weights={name: p.float() for name, p in weights.items()},
+        critic=critic and {name: p.float() for name, p in critic.items()},
         report=report,
     )
 
@@ -198,7 +215,8 @@ def _verified(folder: Path) -> dict[str, bytes]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"the manifest of {folder.name} cannot be read: {error}") from error
     contents: dict[str, bytes] = {}
-    for name in _FILES:
+    names = (*_FILES, _CRITIC) if _CRITIC in manifest else _FILES
+    for name in names:
         try:
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
@@ -210,15 +228,21 @@ def _verified(folder: Path) -> dict[str, bytes]:
     return contents
 
 
-def _check_weights(
-    name: str, shape: Shape, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
+def _check_vocabulary(
+    name: str, shape: Shape, vocabulary: Vocabulary, tradition: Tradition
 ) -> None:
     if shape.vocabulary != len(vocabulary):
         raise MismatchError(
             f"{name} was made for {shape.vocabulary} characters; its vocabulary has "
             f"{len(vocabulary)}"
         )
-    wanted = {key: p.shape for key, p in Model(shape, initialise=False).state_dict().items()}
+    if len(tradition.vectors) != len(vocabulary):
+        raise MismatchError(f"the tradition of {name} is that of another vocabulary")
+
+
+def _check_weights(name: str, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Compare with what `module` needs, and look for what is no number."""
+    wanted = {key: p.shape for key, p in module.state_dict().items()}
     if {key: p.shape for key, p in weights.items()} != wanted:
         raise MismatchError(f"the weights of {name} do not have the shapes of its config")
     for key, p in weights.items():

@@ -42,6 +42,8 @@ class Features:
     """How worn its endings are: mean over lines of log(1 + count), 0 for those that are rare."""
     relevance: float
     """Mean PPMI of what was asked for (opening, theme) with the rest of the poem, nats."""
+    odds: float = 0.0
+    """The critic's log odds that a poet wrote it; 0 where there is no critic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class Weights:
     """Per unit of log count."""
     relevance: float = 1.0
     """Per nat."""
+    odds: float = 1.0
+    """Per nat of log odds."""
 
 
 Preference = Callable[[Features], float]
@@ -99,6 +103,7 @@ def score(features: Features, weights: Weights, preference: Preference = no_pref
         + weights.repetition * features.repetition
         + weights.worn * features.worn
         + weights.relevance * features.relevance
+        + weights.odds * features.odds
         + preference(features)
     )
 

@@ -13,8 +13,9 @@ import structlog
 
 from engine.beam import search
 from engine.checkpoint import Checkpoint
+from engine.critic import Critic
 from engine.jobs import Failure, Job, Outcome, Poem, Reason
-from engine.rerank import Candidate, Weights, describe, order, score
+from engine.rerank import Candidate, Features, Weights, describe, order, score
 from engine.runner import Runner, Words
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence, make_sequence
@@ -32,7 +33,8 @@ class _Passed:
     """A candidate that may be shown."""
 
     poem: Poem
-    score: float
+    indices: tuple[int, ...]
+    features: Features
 
 
 @dataclass(eq=False)
@@ -62,6 +64,7 @@ class Writer:
         self.scheduler = Scheduler(slots)
         self.runner = Runner(checkpoint, slots=slots, device=device)
         self.weights = Weights()
+        self.critic = Critic.of(checkpoint.critic) if checkpoint.critic is not None else None
         self._requests: dict[str, _Request] = {}
         self._refused: list[Outcome] = []
 
@@ -150,7 +153,7 @@ class Writer:
             return
         candidate = _candidate(sequence, words)
         features = describe(candidate, self.checkpoint.vocabulary, self.checkpoint.tradition)
-        request.passed.append(_Passed(poem=poem, score=score(features, self.weights)))
+        request.passed.append(_Passed(poem=poem, indices=words.indices, features=features))
 
     def _conclude(self, request: _Request) -> Outcome | None:
         """The outcome of a job whose candidates are complete; None if a new round begins."""
@@ -170,8 +173,20 @@ class Writer:
         if not passed:
             broken = sorted(request.broken)
             return failure(job, Reason.INTERNAL, f"broke {broken} {request.rounds} times")
-        best, *others = (passed[i].poem for i in order([one.score for one in passed])[: job.count])
+        best, *others = (passed[index].poem for index in self._ranking(job, passed)[: job.count])
         return replace(best, others=tuple(others), context=job.context)
+
+    def _ranking(self, job: Job, passed: list[_Passed]) -> list[int]:
+        """The candidates that may be shown, from the best to the worst."""
+        odds = [0.0] * len(passed)
+        if self.critic is not None and len(passed) > 1:
+            odds = self.critic.odds([one.indices for one in passed], job.form)
+        return order(
+            [
+                score(replace(one.features, odds=its), self.weights)
+                for one, its in zip(passed, odds, strict=True)
+            ]
+        )
 
     def _repeats_the_corpus(self, sequence: Sequence, words: Words) -> bool:
         """Whether a line that is not wholly given stands in the corpus."""

@@ -22,10 +22,11 @@ from engine.settings import SettingsError, load_settings
 from engine.verse.forms import FormName
 from trainer import corpus
 from trainer.corpus import Census, CorpusError, Era, Split
+from trainer.critic import hold_hearing
 from trainer.dataset import Dataset, DatasetError, arrays, build
 from trainer.evaluate import Score, score_forms, tone_labels, total
 from trainer.fit import Measure, Run, TrainingError
-from trainer.product import write_checkpoint
+from trainer.product import with_critic, write_checkpoint
 from trainer.recipes import RECIPES, RecipeName
 from trainer.settings import TrainerSettings
 
@@ -153,6 +154,32 @@ def train(
             fitting.train(report, on_step=lambda step: bar.update(task, completed=step))
         path = write_checkpoint(fitting, output or settings.models_folder)
     _out.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def critic(
+    checkpoints: Annotated[list[str], typer.Argument(help="Folders, ids, or cells' names.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the checkpoints; else the registry.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Use one in so many Tang poems.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Train a critic against what some checkpoints write; write them anew with it."""
+    torch.set_num_threads(threads)
+    with _plainly():
+        settings = load_settings(TrainerSettings)
+        dataset = Dataset.load(data) if data is not None else _build(settings.corpus_folder)
+        loaded = [load(_registry().find(name)) for name in checkpoints]
+        judge, hearing = hold_hearing(dataset, loaded, every=every)
+        paths = [
+            with_critic(found, judge, hearing, output or settings.models_folder) for found in loaded
+        ]
+    for path in paths:
+        _out.print(str(path), soft_wrap=True)
 
 
 @app.command()

@@ -29,6 +29,8 @@ Poems = Mapping[FormName, npt.NDArray[np.uint16]]
 
 TEMPERATURES = (0.6, 0.8, 1.0)
 """Those at which our side is written, in turn."""
+EPOCHS = 4
+"""How often it reads both sides: a critic that reads more learns them by heart."""
 _SLOTS = 128
 _BATCH_CHARACTERS = 4096
 _RATE = 2e-3
@@ -43,6 +45,19 @@ class Hearing:
     """Area under the ROC curve: 0.5 where it cannot, 1 where it always does."""
     loss: float
     """Mean cross entropy, nats."""
+
+
+def hold_hearing(
+    dataset: Dataset, checkpoints: Sequence[Checkpoint], *, every: int = 1, epochs: int = EPOCHS
+) -> tuple[Critic, Hearing]:
+    """Train a critic on one in `every` poems, and try it on the poems of dev."""
+    poets = {form: rows[::every] for form, rows in of_poets(dataset, Split.TRAIN).items()}
+    unread = of_poets(dataset, Split.DEV)
+    ours, unread_ours = (
+        of_ours(checkpoints, side, seed=seed) for seed, side in ((1, poets), (2, unread))
+    )
+    critic = train_critic(poets, ours, dataset.vocabulary, epochs=epochs, seed=1)
+    return critic, hear(critic, unread, unread_ours)
 
 
 def of_poets(dataset: Dataset, split: Split) -> dict[FormName, npt.NDArray[np.uint16]]:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint
+from engine.checkpoint import Checkpoint
+from engine.critic import Critic
 from engine.model import parameter_count
 from trainer.corpus import COMMIT, Era, Split
+from trainer.critic import Hearing
 from trainer.evaluate import score_forms, tone_labels, total
 from trainer.fit import Run
 from trainer.picture import draw_curve
@@ -32,6 +35,21 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
     )
     draw_curve(run.progress.measures, run.folder / "curve.svg", title=folder.name)
     return folder
+
+
+def with_critic(of: Checkpoint, critic: Critic, hearing: Hearing, parent: Path) -> Path:
+    """Write `of` under `parent` once more, with a critic beside its weights."""
+    return checkpoint.save(
+        parent,
+        shape=of.shape,
+        vocabulary=of.vocabulary,
+        unknown_types=of.unknown_types,
+        priors=of.priors,
+        tradition=of.tradition,
+        weights=of.weights,
+        report={**of.report, "critic": asdict(hearing)},
+        critic=critic.state_dict(),
+    )
 
 
 def _report(run: Run) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 
 from engine import checkpoint
 from engine.checkpoint import Checkpoint
+from engine.critic import Critic
 from engine.jobs import Cell, Job
 from engine.model import Model, Shape
 from engine.tradition import Tradition
@@ -47,6 +48,7 @@ def write_model(
         tradition=small_tradition(),
         weights=Model(shape).state_dict(),
         report={"test": {"perplexity": 1000.0}},
+        critic=Critic(len(data.vocabulary)).state_dict(),
     )
 
 

@@ -48,7 +48,10 @@ def test_the_name_tells_cell_time_and_weights(written, tmp_path):
     assert datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) <= datetime.now(UTC)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "vocabulary.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "critic.safetensors"],
+)
 def test_one_flipped_bit_is_refused_with_the_files_name(folder, name):
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1

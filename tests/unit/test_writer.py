@@ -139,6 +139,26 @@ def test_of_several_candidates_one_is_shown_and_the_choice_repeats(checkpoint):
     assert asked == alone
 
 
+def test_the_candidate_that_the_critic_doubts_least_is_shown(checkpoint):
+    critics = {}
+    for sign in (1, -1):
+        critics[sign] = {
+            name: sign * 1e4 * p if name.startswith("judge") else p
+            for name, p in checkpoint.critic.items()
+        }
+    likes, dislikes = (
+        write(Writer(replace(checkpoint, critic=critic), slots=8), job(1, count=8))["test:1"]
+        for critic in critics.values()
+    )
+    ranked = [poem.lines for poem in (likes, *likes.others)]
+    assert [poem.lines for poem in (dislikes, *dislikes.others)] == ranked[::-1]
+
+
+def test_without_a_critic_the_other_figures_decide(checkpoint):
+    writer = Writer(replace(checkpoint, critic=None), slots=8, candidates=8)
+    assert isinstance(write(writer, job(1))["test:1"], Poem)
+
+
 def test_the_candidate_with_the_best_score_is_shown(checkpoint, monkeypatch):
     shown = write(Writer(checkpoint, slots=6), job(1, count=6))["test:1"]
     everything = [shown, *shown.others]
