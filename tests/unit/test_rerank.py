@@ -7,15 +7,16 @@ import pytest
 from engine.rerank import Candidate, Features, Weights, describe, order, score
 from tests.fakes.models import small_dataset, small_tradition
 
-USUAL = Features(nats=2.7, coherence=0.4, repetition=0.0, worn=0.2, relevance=0.4)
+USUAL = Features(nats=2.7, company=0.3, repetition=0.0, worn=0.2, relevance=0.4)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"nats": 1.0},
+        {"nats": 1.5},
         {"nats": 5.0},
-        {"coherence": 0.2},
+        {"company": 0.5},
+        {"odds": -1.0},
         {"repetition": 0.2},
         {"worn": 3.0},
         {"relevance": 0.0},
