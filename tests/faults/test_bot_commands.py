@@ -7,8 +7,9 @@ from datetime import date
 
 import pytest
 
-from bot.commands import PoemRequest, Refusal, Situation, understand
+from bot.commands import understand
 from bot.language import Language
+from bot.requests import PoemRequest, Refusal, Situation
 from bot.style import Style
 from engine.jobs import Cell
 

@@ -7,6 +7,7 @@ import pytest
 
 from bot import keys
 from bot.anthology import Anthology
+from bot.commands import COMMANDS
 from bot.errors import TokenRefusedError
 from bot.settings import BotSettings
 from bot.submit import seed_of
@@ -102,7 +103,7 @@ async def test_a_model_that_does_not_run_is_refused_with_those_that_do(fake, bot
 
 async def test_the_menu_is_filled_in_both_languages(fake, bot):
     await fake.until(lambda: len(fake.menus) == 2)
-    names = ["poem", "style", "help", "start"]
+    names = [command.name for command in COMMANDS]
     assert {code: [entry["command"] for entry in menu] for code, menu in fake.menus.items()} == {
         "": names,
         "zh": names,

@@ -8,16 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bot.commands import (
-    COMMANDS,
-    Answer,
-    PoemRequest,
-    Refusal,
-    Situation,
-    StyleRequest,
-    understand,
-)
+from bot.commands import COMMANDS, understand
 from bot.language import Language, Script, language_of, script_for
+from bot.requests import Answer, PoemRequest, Refusal, Situation, StyleRequest
 from bot.style import Style
 from engine.jobs import Cell
 from engine.verse.forms import FORMS, FormName
@@ -76,7 +69,7 @@ def a_style_for(text, situation=SITUATION):
         ("/诗月", "月"),
         ("/poem月", "月"),
         ("  /poem\n月  ", "月"),
-        ("/poem 明 月", "明月"),
+        ("/poem 明 月", "明"),
         ("/poem 「明月」，", "明月"),
         ("/poem 月\u200d\ufe0f", "月"),
         ("/poem 𠮷", "𠮷"),

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bot.commands import PoemRequest
 from bot.deliver import compose
 from bot.language import Language, Script
 from bot.message import Address, Incoming, Message
+from bot.requests import PoemRequest
 from bot.style import Style
 from bot.submit import PATIENCE_MS, Context, make_job, seed_of
 from engine.jobs import Cell, Failure, Job, Reason
