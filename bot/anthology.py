@@ -22,6 +22,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     MetaData,
+    Select,
     TypeDecorator,
     event,
     select,
@@ -219,7 +220,7 @@ class Anthology:
         await self._transact(lambda session: session.execute(statement))
 
     async def last_shown(self, chat: str) -> Sequence[PoemRow]:
-        """What `chat` was shown last: one poem, or several of which none is picked yet."""
+        """What `chat` was shown last: one poem, or several to choose from."""
 
         async def find(session: AsyncSession) -> Sequence[PoemRow]:
             last = (
@@ -228,8 +229,8 @@ class Anthology:
                 .order_by(PoemRow.shown_at.desc())
                 .limit(1)
             )
-            rows = await _candidates(session, chat, await session.scalar(last))
-            return [row for row in rows if row.picked_at is not None] or rows
+            job = await session.scalar(last)
+            return (await session.scalars(_candidates(chat, job))).all()
 
         return await self._transact(find)
 
@@ -240,7 +241,8 @@ class Anthology:
         """
 
         async def choose(session: AsyncSession) -> PoemRow | None:
-            rows = await _candidates(session, chat, job)
+            # Locked, where the database can: two who pick at once must see each other.
+            rows = (await session.scalars(_candidates(chat, job).with_for_update())).all()
             picked = next((row for row in rows if row.picked_at is not None), None)
             if picked is None and len(rows) > 1:
                 picked = next((row for row in rows if row.number == number), None)
@@ -379,16 +381,9 @@ def _style_of(row: ChatRow) -> Style:
     )
 
 
-async def _candidates(session: AsyncSession, chat: str, job: str | None) -> Sequence[PoemRow]:
+def _candidates(chat: str, job: str | None) -> Select[PoemRow]:
     """What a job wrote for `chat`, in order."""
-    # Locked, where the database can: two who pick at once must see each other.
-    statement = (
-        select(PoemRow)
-        .where(PoemRow.chat == chat, PoemRow.job == job)
-        .order_by(PoemRow.number)
-        .with_for_update()
-    )
-    return (await session.scalars(statement)).all()
+    return select(PoemRow).where(PoemRow.chat == chat, PoemRow.job == job).order_by(PoemRow.number)
 
 
 def _poem_row(poem: Poem, chat: str, context: Context, *, job: str, number: int) -> PoemRow:

@@ -8,7 +8,8 @@ import re
 
 from bot.message import Button
 
-_DATA = re.compile(r"pick:(\d{1,2}):(.+)", re.DOTALL)
+# Whatever else comes back is not ours; ASCII, so that any database can look it up.
+_DATA = re.compile(r"pick:([0-9]{1,2}):([!-~]+)")
 
 
 def candidate_id(job: str, number: int) -> str:

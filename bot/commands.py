@@ -92,8 +92,8 @@ def load_tables() -> None:
 def _split_head(text: str) -> tuple[str, str]:
     """The first word, full-width forms made usual, and all that follows it as it is."""
     head, arguments = (*text.split(maxsplit=1), "", "")[:2]
-    # One character more than any command reads, so that what is too long is seen to be.
-    return clean(head[: TEXT_MAX + 1]), arguments
+    # More than a name with what any command reads, so that what is too long is seen to be.
+    return clean(head[: 2 * TEXT_MAX]), arguments
 
 
 def _read_other(text: str, situation: Situation) -> Request:

@@ -11,8 +11,8 @@ from engine.verse.forms import FormName
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenChoice:
-    """Several poems that a chat was shown, of which none is picked yet."""
+class Choice:
+    """Several poems that a chat was shown to choose from."""
 
     job: str
     """The job that wrote them."""
@@ -40,7 +40,7 @@ class Situation:
     """What stands after the @ in `/poem@name`."""
     poem: str | None = None
     """The text that the person speaks of: what they reply to, or the last poem shown to them."""
-    choice: OpenChoice | None = None
+    choice: Choice | None = None
     """The poems that the person may pick from by a bare number."""
 
 

@@ -13,7 +13,7 @@ from bot.commands import is_command, speaks_of_a_poem, understand
 from bot.language import Language, Script
 from bot.message import Incoming, Message, Tap
 from bot.render import render_poems
-from bot.requests import OpenChoice, PickRequest, PoemRequest, Situation, StyleRequest
+from bot.requests import Choice, PickRequest, PoemRequest, Situation, StyleRequest
 from bot.style import Style
 from bot.submit import make_job, seed_of
 from engine.client import Admitted, EngineClient
@@ -77,7 +77,7 @@ class Responder:
         Raises:
             AnthologyError: the anthology does not answer.
         """
-        button = read_button(tap.data)
+        button = read_button(tap.data) if tap.message is not None else None
         picked = await self._anthology.pick(tap.address.chat, *button) if button else None
         log.info("→", action="tap", cause=tap.cause, known=picked is not None)
         if button is None or picked is None or tap.message is None:
@@ -115,8 +115,8 @@ class Responder:
             seed=seed_of(incoming.cause),
             direct=incoming.direct,
             bot_name=self._bot_name,
-            poem=_render(shown) if shown else incoming.quoted,
-            choice=OpenChoice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
+            poem=_render(_picked(shown)) if shown else incoming.quoted,
+            choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )
 
     async def _submit(
@@ -137,6 +137,11 @@ def _message(incoming: Incoming, text: str) -> Message:
 
 def _answer(tap: Tap, text: str) -> Message:
     return Message(id=tap.cause, address=tap.address, text=text, answers=tap.id)
+
+
+def _picked(rows: Sequence[PoemRow]) -> Sequence[PoemRow]:
+    """The poem that was picked, or all where none is yet."""
+    return [row for row in rows if row.picked_at is not None] or rows
 
 
 def _render(rows: Sequence[PoemRow]) -> str:

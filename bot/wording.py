@@ -17,7 +17,7 @@ COUNT_MIN, COUNT_MAX = 2, 5
 """How many poems one may choose from: what fits a screen."""
 
 _PUNCTUATION = frozenset("，。！？、；：…—·「」『』《》“”‘’()[],.!?;:\"'")
-_LABEL_GAP = re.compile(r"(?<=[:：])\s+")
+_LABEL_GAP = re.compile(r"((?:[韵韻押题題目]|rhyme|theme)[:：])\s+", re.IGNORECASE)
 # All of them read what `clean` leaves, in which colons and digits are the usual ones.
 _RHYME = re.compile(r"(?:押?[韵韻]|押|rhyme):(.*)|押(.)[韵韻]?", re.IGNORECASE | re.DOTALL)
 _THEME = re.compile(r"(?:主?[题題]目?|theme):(.*)", re.IGNORECASE | re.DOTALL)
@@ -49,7 +49,7 @@ class Wishes:
 def read_wishes(arguments: str, situation: Situation) -> Wishes | Refusal:
     """What the words in `arguments` ask for, or what is wrong with them."""
     wishes = Wishes(forms=tuple(FormName), rest=())
-    for word in _LABEL_GAP.sub("", arguments).split():
+    for word in _LABEL_GAP.sub(r"\1", arguments).split():
         read = _read_word(wishes, word, situation)
         if isinstance(read, Refusal):
             return read

@@ -118,6 +118,11 @@ class FakeTelegram:
         await self.add(message_update(update_id, text, chat_id=chat_id, **extra))
         return update_id
 
+    async def reply(self, text: str, sent: Sent) -> int:
+        """Somebody answers one of the bot's messages; the update's id."""
+        there = message_update(sent.message_id, sent.text, chat_id=sent.chat_id)["message"]
+        return await self.say(text, chat_id=sent.chat_id, reply_to_message=there)
+
     async def tap(
         self, message_id: int, data: str, *, chat_id: int = 7, language: str = "zh-hans"
     ) -> int:
@@ -147,6 +152,19 @@ class FakeTelegram:
     def texts(self, chat_id: int | None = None) -> list[str]:
         """The texts shown, in one chat or in all."""
         return [sent.text for sent in self.sent if chat_id in (None, sent.chat_id)]
+
+    def now(self, sent: Sent) -> Sent:
+        """A message that was shown, as people see it now."""
+        return self.find(sent.chat_id, sent.message_id) or sent
+
+    def find(self, chat_id: int, message_id: int) -> Sent | None:
+        """A message as people see it now."""
+        versions = [
+            sent
+            for sent in (*self.sent, *self.edits)
+            if (sent.chat_id, sent.message_id) == (chat_id, message_id)
+        ]
+        return versions[-1] if versions else None
 
     # --- what the Bot API does ---
 
@@ -263,20 +281,24 @@ class FakeTelegram:
         )
         self._next_message += 1
         self.sent.append(sent)
+        await self._take_its_time()
+        return _message(sent)
+
+    async def _take_its_time(self) -> None:
+        """What was asked for is done, and the answer is on its way."""
         self.in_flight += 1
         await self._tell()
         try:
             await asyncio.sleep(self.latency_s)
         finally:
             self.in_flight -= 1
-        return _message(sent)
 
     async def _edit_message_text(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("editMessageText", parameters))
         chat_id, text = int(parameters["chat_id"]), parameters.get("text", "")
         self._refuse(chat_id, text, parameters)
         message_id = int(parameters["message_id"])
-        before = self.message(chat_id, message_id)
+        before = self.find(chat_id, message_id)
         if before is None:
             raise ApiError(400, "Bad Request: message to edit not found")
         edited = replace(before, text=text, at_s=time.monotonic(), parameters=parameters)
@@ -287,17 +309,8 @@ class FakeTelegram:
                 "markup are exactly the same as a current content and reply markup of the message",
             )
         self.edits.append(edited)
-        await self._tell()
+        await self._take_its_time()
         return _message(edited)
-
-    def message(self, chat_id: int, message_id: int) -> Sent | None:
-        """A message as people see it now."""
-        versions = [
-            sent
-            for sent in (*self.sent, *self.edits)
-            if (sent.chat_id, sent.message_id) == (chat_id, message_id)
-        ]
-        return versions[-1] if versions else None
 
     async def _answer_callback_query(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("answerCallbackQuery", parameters))
@@ -311,7 +324,7 @@ class FakeTelegram:
             )
         # Telegram takes a second answer as well, so the query is kept.
         self.answered.append((query, text))
-        await self._tell()
+        await self._take_its_time()
         return True
 
     def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
