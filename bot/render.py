@@ -64,4 +64,10 @@ def _simplify(line: str) -> str:
     A phrase table that changed the line's length would break the verse, so it has no say then.
     """
     whole = simplified(line)
-    return whole if len(whole) == len(line) else "".join(map(simplified, line))
+    if len(whole) != len(line):
+        whole = "".join(map(simplified, line))
+    return "".join(
+        # Hardly any font has the simplified glyphs that came late to Unicode (濆 as 𣸣).
+        char if ord(glyph) > 0xFFFF else glyph
+        for glyph, char in zip(whole, line, strict=True)
+    )

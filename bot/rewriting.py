@@ -14,7 +14,7 @@ from bot.wording import NUMERALS, Wishes, glyphs_in, number_of, read_wishes
 from engine.verse.checker import check
 from engine.verse.frame import rewrite_frame
 from engine.verse.plan import Fault, is_narrow
-from engine.verse.script import clean, fold, is_han, traditional
+from engine.verse.script import clean, is_han, traditional
 
 _TARGET_MAX = 4
 """A longer word is no longer what is to be rewritten, but the poem: no line of one is as short."""
@@ -134,14 +134,8 @@ def _rewrite(
     form, frame = poem.form, rewrite_frame(poem.lines, places)
     rhymes = wishes.rhymes or _rhyme_to_keep(poem, places)
     found = fit({form.name: frame}, rhymes)
-    if isinstance(found, Misfit) and found.error.fault is Fault.NARROW:
-        return refuse_misfit(found, _KEPT, situation)
-    amiss = _lines_amiss(poem, places, rhymes)
-    if isinstance(found, Misfit) and amiss == (found.line,):
-        return refuse_misfit(found, _KEPT, situation)
-    if isinstance(found, Misfit) or amiss:
-        listed = texts.LISTED.say(situation.language).join(str(line + 1) for line in amiss)
-        return refuse(texts.KEPT_AMISS, situation, lines=listed)
+    if isinstance(found, Misfit):
+        return _refuse_rest(found, poem, places, rhymes, situation)
     return PoemRequest(
         frame=frame,
         glyphs=rewrite_frame(poem.glyphs, places),
@@ -152,6 +146,21 @@ def _rewrite(
         unlike="".join(poem.lines),
         count=wishes.count,
     )
+
+
+def _refuse_rest(
+    found: Misfit,
+    poem: Quoted,
+    places: Collection[int],
+    rhymes: Sequence[str],
+    situation: Situation,
+) -> Refusal:
+    """What stands against keeping the rest, and which lines have to go as well."""
+    amiss = _lines_amiss(poem, places, rhymes)
+    if found.error.fault is Fault.NARROW or amiss == (found.line,):
+        return refuse_misfit(found, _KEPT, situation)
+    listed = texts.LISTED.say(situation.language).join(str(line + 1) for line in amiss)
+    return refuse(texts.KEPT_AMISS, situation, lines=listed)
 
 
 def _rhyme_to_keep(poem: Quoted, places: Collection[int]) -> tuple[str, ...]:
@@ -165,33 +174,14 @@ def _rhyme_to_keep(poem: Quoted, places: Collection[int]) -> tuple[str, ...]:
 
 
 def _lines_amiss(poem: Quoted, places: Collection[int], rhymes: Sequence[str]) -> tuple[int, ...]:
-    """The fewest lines, from 0, without which what stays is sound; none where it is already."""
+    """The fewest lines, from 0, that have to go for what stays to fit some template."""
     length = poem.form.line_length
     rows = [range(line * length, (line + 1) * length) for line in range(poem.form.lines)]
     kept = [line for line, row in enumerate(rows) if not set(row) <= set(places)]
-    for count in range(len(kept)):
+    for count in range(1, len(kept)):
         for lines in combinations(kept, count):
             without = {*places, *(place for line in lines for place in rows[line])}
             frame = rewrite_frame(poem.lines, without)
-            if isinstance(fit({poem.form.name: frame}, rhymes), Fit) and not _repeats(
-                poem, without
-            ):
+            if isinstance(fit({poem.form.name: frame}, rhymes), Fit):
                 return lines
     return tuple(kept)
-
-
-def _repeats(poem: Quoted, places: Collection[int]) -> bool:
-    """Whether what stays has a line or a rhyme twice, which no rewriting mends."""
-    length = poem.form.line_length
-    rows = [range(line * length, (line + 1) * length) for line in range(poem.form.lines)]
-    lines = [
-        "".join(map(fold, poem.lines[line]))
-        for line, row in enumerate(rows)
-        if not set(row) & set(places)
-    ]
-    rhymes = [
-        fold(poem.lines[line][-1])
-        for line, row in enumerate(rows)
-        if (line == 0 or line % 2) and row[-1] not in places
-    ]
-    return len(set(lines)) < len(lines) or len(set(rhymes)) < len(rhymes)

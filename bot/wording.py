@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from bot import texts
 from bot.requests import Refusal, Situation, refuse
 from engine.verse.forms import FORMS, FormName
-from engine.verse.rhymes import RHYME_GROUPS
 from engine.verse.script import clean, fold, is_han
-from engine.verse.tones import readings, rhyme_group_named
+from engine.verse.tones import readings, rhyme_groups_for
 
 THEME_MAX = 8
 """Characters of a theme that are worth telling a model."""
@@ -74,11 +73,9 @@ def _read_rhyme(wishes: Wishes, found: re.Match[str], situation: Situation) -> W
     named = named.removesuffix("韻")
     if len(named) != 1:
         return refuse(texts.RHYME_UNCLEAR, situation)
-    group = rhyme_group_named(named)
-    known = readings(named)
-    rhymes = (group,) if group else tuple(g for g in RHYME_GROUPS if g in known.rhymes)
+    rhymes = rhyme_groups_for(clean(named))
     if not rhymes:
-        why = texts.RHYME_OBLIQUE if known.known else texts.RHYME_UNKNOWN
+        why = texts.RHYME_OBLIQUE if readings(named).known else texts.RHYME_UNKNOWN
         return refuse(why, situation, char=named)
     if wishes.rhymes not in ((), rhymes):
         return refuse(texts.RHYME_UNCLEAR, situation)

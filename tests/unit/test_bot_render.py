@@ -51,6 +51,10 @@ def test_a_line_that_a_phrase_table_would_shorten_is_turned_glyph_by_glyph(monke
     assert show_lines(("雲山連野水",), glyphs="", script=Script.SIMPLIFIED) == ("简" * 5,)
 
 
+def test_a_glyph_that_hardly_any_font_has_stays_traditional():
+    assert show_lines(("獨自落江濆",), glyphs="", script=Script.SIMPLIFIED) == ("独自落江濆",)
+
+
 def test_the_characters_of_a_frame_stay_as_they_were_typed_at_their_places():
     lines = ("風落空江夜", "雲吹遠樹秋")
     shown = show_lines(lines, glyphs="□□□□□雲□□树", script=Script.SIMPLIFIED)
