@@ -17,11 +17,12 @@ COUNT_MIN, COUNT_MAX = 2, 5
 
 _PUNCTUATION = frozenset("，。！？、；：…—·「」『』《》“”‘’()[],.!?;:\"'")
 _LABEL_GAP = re.compile(r"((?:[韵韻押题題目]|rhyme|theme)[:：])\s+", re.IGNORECASE)
-# All of them read what `clean` leaves, in which colons and digits are the usual ones.
+# People also write x3 right behind the word before it.
+_COUNT_ATTACHED = re.compile(r"(?<=\S)(?=[xXｘＸ×✕✖]\d{1,9}(?:\s|$))")
+# The others read what `clean` leaves, in which colons and digits are the usual ones.
 _RHYME = re.compile(r"(?:押?[韵韻]|押|rhyme):(.*)|押(.)[韵韻]?", re.IGNORECASE | re.DOTALL)
 _THEME = re.compile(r"(?:主?[题題]目?|theme):(.*)", re.IGNORECASE | re.DOTALL)
-_TIMES = re.compile(r"(.*?)[x×✕✖](\d{1,9})", re.IGNORECASE | re.DOTALL)
-_POEMS = re.compile(r"(\d{1,9}|[一二两兩三四五六七八九十])首")
+_COUNT = re.compile(r"[x×✕✖](\d{1,9})|(\d{1,9}|[一二两兩三四五六七八九十])首", re.IGNORECASE)
 NUMERALS = {numeral: value for value, numeral in enumerate("一二三四五六七八九十", start=1)} | {
     "两": 2,
     "兩": 2,
@@ -48,7 +49,7 @@ class Wishes:
 def read_wishes(arguments: str, situation: Situation) -> Wishes | Refusal:
     """What the words in `arguments` ask for, or what is wrong with them."""
     wishes = Wishes(forms=tuple(FormName), rest=())
-    for word in _LABEL_GAP.sub(r"\1", arguments).split():
+    for word in _COUNT_ATTACHED.sub(" ", _LABEL_GAP.sub(r"\1", arguments)).split():
         read = _read_word(wishes, word, situation)
         if isinstance(read, Refusal):
             return read
@@ -94,18 +95,8 @@ def with_theme(wishes: Wishes, words: str, situation: Situation) -> Wishes | Ref
     return replace(wishes, theme=wishes.theme + "".join(map(clean, glyphs)))
 
 
-def _read_times(wishes: Wishes, found: re.Match[str], situation: Situation) -> Wishes | Refusal:
-    """x3, which people also write without a space before it."""
-    before = (found[1],) if found[1] else ()
-    return _with_count(replace(wishes, rest=wishes.rest + before), found[2], situation)
-
-
-def _read_poems(wishes: Wishes, found: re.Match[str], situation: Situation) -> Wishes | Refusal:
-    return _with_count(wishes, found[1], situation)
-
-
-def _with_count(wishes: Wishes, numeral: str, situation: Situation) -> Wishes | Refusal:
-    count = number_of(numeral)
+def _read_count(wishes: Wishes, found: re.Match[str], situation: Situation) -> Wishes | Refusal:
+    count = number_of(found[1] or found[2])
     if not COUNT_MIN <= count <= COUNT_MAX:
         return refuse(texts.COUNT_OUT_OF_RANGE, situation, least=COUNT_MIN, most=COUNT_MAX)
     return replace(wishes, count=count)
@@ -116,8 +107,7 @@ _READERS: tuple[
 ] = (
     (_RHYME, _read_rhyme),
     (_THEME, _read_theme),
-    (_TIMES, _read_times),
-    (_POEMS, _read_poems),
+    (_COUNT, _read_count),
 )
 
 

@@ -113,7 +113,9 @@ def test_several_poems_can_be_asked_for(words):
 
 
 def test_the_number_may_stand_right_behind_the_opening():
-    assert (wanted("/poem 月x2").opening, wanted("/poem 月x2").count) == ("月", 2)
+    for text in ("/poem 月x2 七律", "/poem 月 七律x2", "/poem 月　七律×２"):
+        request = wanted(text)
+        assert (request.opening, request.form, request.count) == ("月", FormName.QILU, 2)
 
 
 def test_two_to_five_are_enough():
