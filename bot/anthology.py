@@ -1,11 +1,11 @@
 """The anthology: the lasting record of chats and of the poems shown to them.
 
 SQLite in the data folder, or PostgreSQL. It knows chats by their platform's number and poems by
-their words; no names, and of what people write nothing but the openings.
+their words; no names, and of what people write nothing but what their poems hold.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,10 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     MetaData,
+    Select,
     TypeDecorator,
     event,
+    select,
     text,
     update,
 )
@@ -32,11 +34,13 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLA
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bot.choice import candidate_id
 from bot.errors import AnthologyError
 from bot.language import Language
 from bot.style import Style
 from bot.submit import Context
 from engine.jobs import Cell, Poem
+from engine.verse.checker import tone_marks
 from engine.verse.forms import FormName
 
 T = TypeVar("T")
@@ -101,7 +105,11 @@ class PoemRow(Base):
     __tablename__ = "poems"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    """The id of its job."""
+    """The id of its job, with its number where that is not 1: `tg:5`, `tg:5#2`."""
+    job: Mapped[str] = mapped_column(index=True)
+    """The id of its job, which those to choose from share."""
+    number: Mapped[int]
+    """Its place among them, from 1."""
     chat: Mapped[str] = mapped_column(
         ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), index=True
     )
@@ -123,9 +131,30 @@ class PoemRow(Base):
     logprob: Mapped[float]
     """Natural log of its probability."""
     opening: Mapped[str]
-    """What it was asked to begin with, as typed."""
+    """What it was asked to begin with, or the frame it was written in, as typed."""
+    script: Mapped[str]
+    """The script it is shown in."""
+    language: Mapped[str]
+    """The language of what is said around it."""
     shown_at: Mapped[datetime | None] = mapped_column(Moment)
     """When it was shown; none where it never was."""
+    picked_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When it was picked from several; none where it was not."""
+
+    @property
+    def poem(self) -> Poem:
+        """The poem as the engine gave it."""
+        return Poem(
+            job_id=self.job,
+            lines=tuple(self.lines),
+            form=FormName(self.form),
+            rhyme=self.rhyme,
+            tones=tuple(map(tone_marks, self.lines)),
+            cell=Cell(self.cell),
+            checkpoint=self.checkpoint,
+            seed=self.seed,
+            logprob=self.logprob,
+        )
 
 
 class Anthology:
@@ -172,20 +201,56 @@ class Anthology:
         await self._transact(change)
 
     async def record(self, poem: Poem, context: Context) -> None:
-        """Keep `poem`, not shown yet. Recording it again changes nothing."""
+        """Keep `poem` and those beside it, not shown yet. Doing it again changes nothing."""
 
         async def keep(session: AsyncSession) -> None:
             if await session.get(PoemRow, poem.job_id) is None:
                 chat = await _chat_row(session, context.address.chat, context.language)
                 await session.flush()
-                session.add(_poem_row(poem, chat.id, context))
+                session.add_all(
+                    _poem_row(candidate, chat.id, context, job=poem.job_id, number=number)
+                    for number, candidate in enumerate((poem, *poem.others), start=1)
+                )
 
         await self._transact(keep)
 
-    async def mark_shown(self, poem_id: str) -> None:
-        """Note that a poem was shown just now."""
-        statement = update(PoemRow).where(PoemRow.id == poem_id).values(shown_at=datetime.now(UTC))
+    async def mark_shown(self, job: str) -> None:
+        """Note that what a job wrote was shown just now."""
+        statement = update(PoemRow).where(PoemRow.job == job).values(shown_at=datetime.now(UTC))
         await self._transact(lambda session: session.execute(statement))
+
+    async def last_shown(self, chat: str) -> Sequence[PoemRow]:
+        """What `chat` was shown last: one poem, or several to choose from."""
+
+        async def find(session: AsyncSession) -> Sequence[PoemRow]:
+            last = (
+                select(PoemRow.job)
+                .where(PoemRow.chat == chat, PoemRow.shown_at.is_not(None))
+                .order_by(PoemRow.shown_at.desc())
+                .limit(1)
+            )
+            job = await session.scalar(last)
+            return (await session.scalars(_candidates(chat, job))).all()
+
+        return await self._transact(find)
+
+    async def pick(self, chat: str, job: str, number: int) -> PoemRow | None:
+        """Pick one of several poems; the first who picks decides, and again changes nothing.
+
+        Returns the poem that is picked now; None if `chat` was never shown such a choice.
+        """
+
+        async def choose(session: AsyncSession) -> PoemRow | None:
+            # Locked, where the database can: two who pick at once must see each other.
+            rows = (await session.scalars(_candidates(chat, job).with_for_update())).all()
+            picked = next((row for row in rows if row.picked_at is not None), None)
+            if picked is None and len(rows) > 1:
+                picked = next((row for row in rows if row.number == number), None)
+                if picked is not None:
+                    picked.picked_at = datetime.now(UTC)
+            return picked
+
+        return await self._transact(choose)
 
     async def move_chat(self, old: str, new: str) -> None:
         """Give `new` all that belongs to `old`: the platform changed the chat's number."""
@@ -204,7 +269,7 @@ class Anthology:
         await self._transact(move)
 
     async def poem(self, poem_id: str) -> PoemRow | None:
-        """One poem, by its job's id."""
+        """One poem, by its id."""
         return await self._transact(lambda session: session.get(PoemRow, poem_id))
 
     async def _transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
@@ -316,9 +381,16 @@ def _style_of(row: ChatRow) -> Style:
     )
 
 
-def _poem_row(poem: Poem, chat: str, context: Context) -> PoemRow:
+def _candidates(chat: str, job: str | None) -> Select[PoemRow]:
+    """What a job wrote for `chat`, in order."""
+    return select(PoemRow).where(PoemRow.chat == chat, PoemRow.job == job).order_by(PoemRow.number)
+
+
+def _poem_row(poem: Poem, chat: str, context: Context, *, job: str, number: int) -> PoemRow:
     return PoemRow(
-        id=poem.job_id,
+        id=candidate_id(job, number),
+        job=job,
+        number=number,
         chat=chat,
         lines=list(poem.lines),
         form=poem.form,
@@ -329,4 +401,6 @@ def _poem_row(poem: Poem, chat: str, context: Context) -> PoemRow:
         temperature=context.temperature,
         logprob=poem.logprob,
         opening=context.glyphs,
+        script=context.script,
+        language=context.language,
     )

@@ -5,95 +5,34 @@ the function that reads its arguments. Platforms render that table to their own 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import date
-from random import Random
 
 from bot import texts
-from bot.language import Language, Script, script_for
-from bot.seasons import seasonal_character
-from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe, form_title
+from bot.asking import ARGUMENTS_MAX, read_acrostic_request, read_poem_request
+from bot.inspection import read_check_request
+from bot.quotation import TEXT_MAX
+from bot.requests import (
+    Answer,
+    PickRequest,
+    Refusal,
+    Request,
+    Situation,
+    StyleRequest,
+    refuse,
+)
+from bot.rewriting import read_rewrite_request
+from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe
 from bot.texts import Text
+from bot.wording import folded, forms_named, number_of
 from engine.jobs import Cell
-from engine.verse.forms import FORMS, FormName
-from engine.verse.plan import Fault, admits, explain_refusal
-from engine.verse.script import clean, fold, is_han
-from engine.verse.tones import Tone, readings
+from engine.verse.script import clean
+from engine.verse.tones import readings
 
-OPENING_MAX = max(form.line_length for form in FORMS.values())
-"""Characters of the longest line, and so of the longest opening."""
-
-_ARGUMENTS_MAX = 200
-"""Characters after a command that are looked at: more than any opening with a form needs."""
-_PUNCTUATION = frozenset("，。！？、；：…—·「」『』《》“”‘’()[],.!?;:\"'")
 _NUMBER = re.compile(r"\d{1,4}([.,]\d{0,4})?|[.,]\d{1,4}")
 _NO_FORM = frozenset({"any", "不限", "隨意"})
-_FIRST_FORMS = (FormName.WUJUE, FormName.QIJUE)
-"""Short forms first, where nobody chose one: they are what a chat reads at a glance."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Situation:
-    """What a line of text has to be understood in."""
-
-    language: Language
-    """The person's language."""
-    style: Style
-    """The chat's style."""
-    cells: frozenset[Cell]
-    """The models that run now; empty where nobody knows."""
-    today: date
-    """For the season."""
-    seed: int
-    """Decides whatever is left open, so that the same message is understood the same way."""
-    direct: bool = True
-    """Whether the person speaks to the bot alone; in company only commands are meant for it."""
-    bot_name: str = ""
-    """What stands after the @ in `/poem@name`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoemRequest:
-    """A poem is wanted."""
-
-    opening: str
-    """Han characters it must begin with, in the form under which Unicode unites them."""
-    glyphs: str
-    """The same characters exactly as they were typed."""
-    form: FormName
-    """The form to write in; it admits the opening."""
-    script: Script
-    """The script to show the poem in."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StyleRequest:
-    """The chat's style is to be changed."""
-
-    style: Style
-    """The style as it shall be."""
-    answer: str
-    """What to say once it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """All that is wanted is something to read."""
-
-    text: str
-    """The answer in the person's language."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """What is wanted cannot be."""
-
-    text: str
-    """One line in the person's language: what was wrong, and what to do."""
-
-
-Request = PoemRequest | StyleRequest | Answer | Refusal
+_PICK_MAX = 16
+_PICK = re.compile(r"第?(\d{1,4}|[一二三四五六七八九十])首?[.。]?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +49,15 @@ class Command:
     """What it does, in a few words."""
     read: Callable[[str, Situation], Request]
     """Reads what follows it."""
+    speaks_of_a_poem: bool = False
+    """Whether it can be about a poem that is there already."""
 
 
 def understand(text: str, situation: Situation) -> Request | None:
     """What `text` asks for; None if it is not meant for this bot. Never raises."""
     head, arguments = _split_head(text)
     if not head.startswith("/"):
-        return _refuse(texts.NOT_A_COMMAND, situation) if situation.direct else None
+        return _read_other(text, situation) if situation.direct else None
     found = _HEAD.fullmatch(head)
     name, addressee, attached = found.groups() if found else ("", None, "")
     if addressee and addressee.casefold() != situation.bot_name.casefold():
@@ -124,15 +65,23 @@ def understand(text: str, situation: Situation) -> Request | None:
     command = _BY_NAME.get(name.casefold())
     if command is None:
         meant = situation.direct or addressee
-        return _refuse(texts.UNKNOWN_COMMAND, situation) if meant else None
+        return refuse(texts.UNKNOWN_COMMAND, situation) if meant else None
     if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
-        return _refuse(texts.BROKEN_TEXT, situation)
+        return refuse(texts.BROKEN_TEXT, situation)
     return command.read(f"{attached} {arguments}".strip(), situation)
 
 
 def is_command(text: str) -> bool:
     """Whether `text` is a command of some bot; in company, nothing else concerns us."""
     return _split_head(text)[0].startswith("/")
+
+
+def speaks_of_a_poem(text: str) -> bool:
+    """Whether `text` may be about poems shown before, so that `Situation` should tell of them."""
+    head = _split_head(text)[0]
+    found = _HEAD.fullmatch(head)
+    command = _BY_NAME.get(found[1].casefold()) if found else None
+    return command.speaks_of_a_poem if command else _PICK.fullmatch(head) is not None
 
 
 def load_tables() -> None:
@@ -143,11 +92,19 @@ def load_tables() -> None:
 def _split_head(text: str) -> tuple[str, str]:
     """The first word, full-width forms made usual, and all that follows it as it is."""
     head, arguments = (*text.split(maxsplit=1), "", "")[:2]
-    return clean(head[:_ARGUMENTS_MAX]), arguments
+    # More than a name with what any command reads, so that what is too long is seen to be.
+    return clean(head[: 2 * TEXT_MAX]), arguments
 
 
-def _refuse(text: Text, situation: Situation, **values: object) -> Refusal:
-    return Refusal(text=text.say(situation.language, **values))
+def _read_other(text: str, situation: Situation) -> Request:
+    """What is no command: the number of a poem, where there are some to pick from."""
+    found = _PICK.fullmatch(clean(text.strip()[:_PICK_MAX]))
+    if found is None or situation.choice is None:
+        return refuse(texts.NOT_A_COMMAND, situation)
+    number = number_of(found[1])
+    if not 1 <= number <= situation.choice.count:
+        return refuse(texts.PICK_OUT_OF_RANGE, situation, most=situation.choice.count)
+    return PickRequest(job=situation.choice.job, number=number)
 
 
 # --- /start, /help -------------------------------------------------------------------------
@@ -166,131 +123,16 @@ def _read_help(_arguments: str, situation: Situation) -> Request:
     return Answer(text="\n".join(lines))
 
 
-# --- /poem ---------------------------------------------------------------------------------
-
-
-def _read_poem(arguments: str, situation: Situation) -> Request:
-    if len(arguments) > _ARGUMENTS_MAX:
-        return _refuse(texts.OPENING_TOO_LONG, situation, most=OPENING_MAX)
-    words = arguments.split()
-    named = [forms for word in words if (forms := _forms_named(word))]
-    asked = [form for form in FormName if all(form in forms for forms in named)]
-    if not asked:
-        return _refuse(texts.TWO_FORMS, situation)
-    glyphs = _glyphs("".join(word for word in words if not _forms_named(word)))
-    if glyphs is None:
-        return _refuse(texts.NOT_CHINESE, situation)
-    if len(glyphs) > OPENING_MAX:
-        return _refuse(texts.OPENING_TOO_LONG, situation, most=OPENING_MAX)
-    typed = "".join(glyphs)
-    script = script_for(typed, situation.language)
-    typed = typed or seasonal_character(situation.today, situation.seed)
-    return _fit(typed, script, _by_preference(asked, situation), situation)
-
-
-def _glyphs(text: str) -> list[str] | None:
-    """The characters of an opening as typed, punctuation left out; None if any is not Chinese.
-
-    Variation selectors and other invisible characters fall away with the punctuation.
-    """
-    glyphs = []
-    for glyph in text:
-        seen = clean(glyph)
-        if is_han(seen):
-            glyphs.append(glyph)
-        elif not all(char in _PUNCTUATION for char in seen):
-            return None
-    return glyphs
-
-
-def _by_preference(asked: Sequence[FormName], situation: Situation) -> list[FormName]:
-    """The forms in the order in which to try them: the chat's own, then short ones, by chance."""
-    shuffled = Random(situation.seed).sample(asked, len(asked))
-    return sorted(
-        shuffled, key=lambda form: (form != situation.style.form, form not in _FIRST_FORMS)
-    )
-
-
-def _fit(
-    typed: str, script: Script, forms: Sequence[FormName], situation: Situation
-) -> PoemRequest | Refusal:
-    """The first of `forms` that the opening fits, or why it fits none."""
-    opening = "".join(map(clean, typed))
-    long_enough = [form for form in forms if FORMS[form].line_length >= len(opening)]
-    if not long_enough:
-        return _refuse(
-            texts.LINE_TOO_SHORT,
-            situation,
-            form=form_title(FORMS[forms[0]], situation.language),
-            length=FORMS[forms[0]].line_length,
-        )
-    given = {place: readings(char) for place, char in enumerate(opening)}
-    for form in long_enough:
-        if admits(form, given):
-            return PoemRequest(opening=opening, glyphs=typed, form=form, script=script)
-    return _refuse_opening(typed, long_enough[0], situation)
-
-
-def _refuse_opening(typed: str, form: FormName, situation: Situation) -> Refusal:
-    language = situation.language
-    error = explain_refusal(form, {place: readings(char) for place, char in enumerate(typed)})
-    title = form_title(error.form, language)
-    if error.place is None or error.fault is not Fault.TONE:
-        return _refuse(texts.RHYME_IMPOSSIBLE, situation, form=title)
-    tone = texts.LEVEL_TONE if error.wanted is Tone.LEVEL else texts.OBLIQUE_TONE
-    return _refuse(
-        texts.TONE_MISPLACED,
-        situation,
-        form=title,
-        place=error.place + 1,
-        char=typed[error.place],
-        tone=tone.say(language),
-    )
-
-
-def _form_words() -> Iterator[tuple[str, FormName]]:
-    """Each word for a form or a family of forms, folded: 七律, 七言律詩, qilu, 七言, 律詩."""
-    for name, form in FORMS.items():
-        length, lines = form.title[:2], form.title[2:]
-        for word in (name, form.title, length[0] + lines[0], length, lines):
-            yield word, name
-        yield ("wuyan" if form.line_length == 5 else "qiyan"), name
-        yield ("jueju" if form.lines == 4 else "lushi"), name
-
-
-def _gather(pairs: Iterable[tuple[str, FormName]]) -> dict[str, frozenset[FormName]]:
-    gathered: dict[str, frozenset[FormName]] = {}
-    for word, name in pairs:
-        gathered[word] = gathered.get(word, frozenset()) | {name}
-    return gathered
-
-
-_FORMS_BY_WORD = _gather(_form_words())
-_FORM_WORD_MAX = max(map(len, _FORMS_BY_WORD))
-
-
-def _forms_named(word: str) -> frozenset[FormName]:
-    """The forms that `word` names, in either script; none if it is no word for a form."""
-    return _FORMS_BY_WORD.get(_folded(word), frozenset())
-
-
-def _folded(word: str) -> str:
-    """`word` as the tables know it; long words are in none of them."""
-    if len(word) > _FORM_WORD_MAX:
-        return ""
-    return "".join(map(fold, clean(word))).casefold()
-
-
 # --- /style --------------------------------------------------------------------------------
 
 
 def _read_style(arguments: str, situation: Situation) -> Request:
-    words = arguments[:_ARGUMENTS_MAX].split()
+    words = arguments[:ARGUMENTS_MAX].split()
     if not words:
         return Answer(text=describe(texts.STYLE_SHOWN, situation.style, situation.language))
     style = situation.style
     for word in words:
-        changed = _change(style, _folded(word), situation)
+        changed = _change(style, folded(word), situation)
         if isinstance(changed, Refusal):
             return changed
         style = changed
@@ -300,7 +142,7 @@ def _read_style(arguments: str, situation: Situation) -> Request:
 
 def _change(style: Style, word: str, situation: Situation) -> Style | Refusal:
     """`style` with what `word` says changed."""
-    forms = _forms_named(word)
+    forms = forms_named(word)
     if word in frozenset(Cell):
         return _change_cell(style, Cell(word), situation)
     if _NUMBER.fullmatch(word):
@@ -309,7 +151,7 @@ def _change(style: Style, word: str, situation: Situation) -> Style | Refusal:
         return replace(style, form=next(iter(forms)))
     if word in _NO_FORM:
         return replace(style, form=None)
-    return _refuse(
+    return refuse(
         texts.STYLE_UNCLEAR,
         situation,
         cells=_listed(situation.cells or Cell),
@@ -320,13 +162,13 @@ def _change(style: Style, word: str, situation: Situation) -> Style | Refusal:
 
 def _change_cell(style: Style, cell: Cell, situation: Situation) -> Style | Refusal:
     if situation.cells and cell not in situation.cells:
-        return _refuse(texts.CELL_NOT_RUNNING, situation, cell=cell, cells=_listed(situation.cells))
+        return refuse(texts.CELL_NOT_RUNNING, situation, cell=cell, cells=_listed(situation.cells))
     return replace(style, cell=cell)
 
 
 def _change_temperature(style: Style, temperature: float, situation: Situation) -> Style | Refusal:
     if not TEMPERATURE_MIN <= temperature <= TEMPERATURE_MAX:
-        return _refuse(
+        return refuse(
             texts.TEMPERATURE_OUT_OF_RANGE, situation, low=TEMPERATURE_MIN, high=TEMPERATURE_MAX
         )
     return replace(style, temperature=temperature)
@@ -344,7 +186,30 @@ COMMANDS: tuple[Command, ...] = (
         aliases=("诗", "詩"),
         arguments=texts.ARGUMENTS_POEM,
         help=texts.HELP_POEM,
-        read=_read_poem,
+        read=read_poem_request,
+    ),
+    Command(
+        name="acrostic",
+        aliases=("藏头", "藏頭"),
+        arguments=texts.ARGUMENTS_ACROSTIC,
+        help=texts.HELP_ACROSTIC,
+        read=read_acrostic_request,
+    ),
+    Command(
+        name="rewrite",
+        aliases=("改", "改写", "改寫"),
+        arguments=texts.ARGUMENTS_REWRITE,
+        help=texts.HELP_REWRITE,
+        read=read_rewrite_request,
+        speaks_of_a_poem=True,
+    ),
+    Command(
+        name="check",
+        aliases=("格律", "检查", "檢查"),
+        arguments=texts.ARGUMENTS_CHECK,
+        help=texts.HELP_CHECK,
+        read=read_check_request,
+        speaks_of_a_poem=True,
     ),
     Command(
         name="style",
@@ -360,7 +225,9 @@ COMMANDS: tuple[Command, ...] = (
 
 _BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
 # People who write Chinese leave no space: in /诗月 and /poem月 the name ends where it is complete.
+# Long names come first, for 改 begins 改写.
+_CHINESE_NAMES = sorted((name for name in _BY_NAME if not name.isascii()), key=len, reverse=True)
 _HEAD = re.compile(
-    rf"/([a-z_]+|{'|'.join(name for name in _BY_NAME if not name.isascii())})(?:@(\w+))?(.*)",
+    rf"/([a-z_]+|{'|'.join(_CHINESE_NAMES)})(?:@(\w+))?(.*)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -9,10 +9,11 @@ import structlog
 
 from bot import texts
 from bot.anthology import Anthology
+from bot.choice import pick_buttons
 from bot.errors import AnthologyError
 from bot.message import Message
 from bot.outbox import Outbox
-from bot.render import render_poem
+from bot.render import render_poems
 from bot.submit import Context
 from bot.texts import Text
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient
@@ -40,13 +41,23 @@ def compose(outcome: Outcome) -> Message:
     """
     context = Context.from_fields(outcome.context)
     if isinstance(outcome, Poem):
-        text = render_poem(
-            outcome, glyphs=context.glyphs, script=context.script, language=context.language
-        )
-        poem_id = outcome.job_id
-    else:
-        text, poem_id = FAILURES[outcome.reason].say(context.language), None
-    return Message(id=outcome.job_id, address=context.address, text=text, poem_id=poem_id)
+        return _show(outcome, context)
+    text = FAILURES[outcome.reason].say(context.language)
+    return Message(id=outcome.job_id, address=context.address, text=text)
+
+
+def _show(poem: Poem, context: Context) -> Message:
+    """A poem, or several with a button each."""
+    poems = (poem, *poem.others)
+    return Message(
+        id=poem.job_id,
+        address=context.address,
+        text=render_poems(
+            poems, glyphs=context.glyphs, script=context.script, language=context.language
+        ),
+        poem_id=poem.job_id,
+        buttons=pick_buttons(poem.job_id, len(poems)),
+    )
 
 
 class Deliverer:

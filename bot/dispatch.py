@@ -122,7 +122,7 @@ class Dispatcher:
         except ChatMovedError as error:
             await self._note("moved", self._anthology.move_chat(message.address.chat, error.chat))
             # Topics and message ids of the old chat mean nothing in the new one.
-            return replace(message, address=Address(chat=error.chat))
+            return replace(message, address=Address(chat=error.chat), edits=None)
         except MaybeShownError as error:
             # Sending it again could show it twice, and nobody asked for two.
             log.warning("? perhaps shown", action="send.unsure", id=message.id, error=str(error))

@@ -33,24 +33,65 @@ class Incoming:
     """The person's language."""
     direct: bool
     """Whether the person speaks to the bot alone, so that every line is meant for it."""
+    quoted: str | None = None
+    """The text that it replies to, if any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tap:
+    """One tap on a button of a message that was shown."""
+
+    cause: str
+    """What makes it unique (`tg:<update_id>`): the id of its answer."""
+    address: Address
+    """Where the message is."""
+    language: Language
+    """The language of whoever tapped."""
+    id: str
+    """The platform's name for it, under which it is answered."""
+    data: str
+    """What the button holds; anybody may send anything."""
+    message: int | None
+    """The message that the button belongs to; None where the platform does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Button:
+    """One button below a message."""
+
+    label: str
+    """What it shows."""
+    data: str
+    """What a tap on it brings back: at most 64 bytes, which is all that Telegram carries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One message to show, once."""
+    """One message to show, once.
+
+    It stands alone, or takes the place of another (`edits`), or is shown for a moment to whoever
+    tapped a button (`answers`).
+    """
 
     id: str
     """The cause that it answers, under which the ledger knows it."""
     address: Address
     """Where to show it."""
     text: str
-    """Plain text."""
+    """Plain text; an answer to a tap may be empty."""
     poem_id: str | None = None
-    """The poem in it, if it shows one."""
+    """The job whose poem, or poems, it shows, if any."""
+    buttons: tuple[Button, ...] = ()
+    """The buttons below it."""
+    edits: int | None = None
+    """The message whose place it takes."""
+    answers: str | None = None
+    """The tap that it answers."""
 
     def to_json(self) -> str:
-        """This message as JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """This message as JSON; what it does not use is left out, so that old readers can."""
+        used = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        return json.dumps(used, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -60,4 +101,6 @@ class Message:
             ValueError, TypeError, KeyError: it is no message.
         """
         fields = json.loads(text)
-        return cls(**{**fields, "address": Address(**fields["address"])})
+        buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
+        address = Address(**fields["address"])
+        return cls(**{**fields, "address": address, "buttons": buttons})

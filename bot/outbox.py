@@ -4,6 +4,8 @@ A message stays in the outbox until it was shown or given up. The ledger says "s
 before the platform is asked until just after it answered, then "sent". So a process that dies in
 between leaves "sending" behind: the next one shows the message again, since a message shown twice
 is better than a person left without an answer. Nothing is shown twice outside that window.
+
+A change of a message that was shown, and the answer to a tap, are messages like any other here.
 """
 
 from dataclasses import dataclass

@@ -1,34 +1,61 @@
 """A poem becomes the text that people read."""
 
+from collections.abc import Sequence
+
 from bot import texts
 from bot.language import Language, Script
-from bot.style import form_title
+from bot.style import form_title, rhyme_title
 from engine.jobs import Poem
 from engine.verse.forms import FORMS
+from engine.verse.frame import glyphs_of
 from engine.verse.script import simplified
 
 
 def render_poem(poem: Poem, *, glyphs: str, script: Script, language: Language) -> str:
     """The poem, a couplet to a line, and below it its form, its rhyme and its model.
 
-    It is shown in `script`, except that it begins with `glyphs`: the opening just as it was typed.
+    It is shown in `script`, except for `glyphs`: what the person fixed, just as it was typed.
     """
-    form = FORMS[poem.form]
-    lines = show_lines(poem.lines, glyphs=glyphs, script=script)
-    couplets = (form.punctuate(lines[index : index + 2]) for index in range(0, form.lines, 2))
-    colophon = texts.COLOPHON.say(
-        language,
-        form=form_title(form, language),
-        rhyme=poem.rhyme if language is Language.ZH_HANT else simplified(poem.rhyme),
-        cell=poem.cell,
-    )
-    return "\n".join([*couplets, "", colophon])
+    verse = _verse(poem, glyphs=glyphs, script=script)
+    return f"{verse}\n\n{_colophon([poem], language)}"
+
+
+def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language: Language) -> str:
+    """What answers one request: a poem, or several with numbers and the question which to keep."""
+    if len(poems) == 1:
+        return render_poem(poems[0], glyphs=glyphs, script=script, language=language)
+    numbered = [
+        f"{number}.\n{_verse(poem, glyphs=glyphs, script=script)}"
+        for number, poem in enumerate(poems, start=1)
+    ]
+    end = f"{_colophon(poems, language)}\n{texts.CHOOSE.say(language)}"
+    return "\n\n".join([*numbered, end])
 
 
 def show_lines(lines: tuple[str, ...], *, glyphs: str, script: Script) -> tuple[str, ...]:
-    """`lines` in `script`, the first of them beginning with `glyphs`."""
+    """`lines` in `script`, with the `glyphs` of an opening or a frame at their places."""
     shown = tuple(map(_simplify, lines)) if script is Script.SIMPLIFIED else lines
-    return (glyphs + shown[0][len(glyphs) :], *shown[1:])
+    text, length = list("".join(shown)), len(lines[0])
+    for place, glyph in glyphs_of(glyphs).items():
+        text[place] = glyph
+    return tuple("".join(text[first : first + length]) for first in range(0, len(text), length))
+
+
+def _verse(poem: Poem, *, glyphs: str, script: Script) -> str:
+    form = FORMS[poem.form]
+    lines = show_lines(poem.lines, glyphs=glyphs, script=script)
+    return "\n".join(form.punctuate(lines[index : index + 2]) for index in range(0, form.lines, 2))
+
+
+def _colophon(poems: Sequence[Poem], language: Language) -> str:
+    """What poems of one request have in common, and the rhymes in which they may differ."""
+    rhymes = dict.fromkeys(rhyme_title(poem.rhyme, language) for poem in poems)
+    return texts.COLOPHON.say(
+        language,
+        form=form_title(FORMS[poems[0].form], language),
+        rhyme=texts.LISTED.say(language).join(rhymes),
+        cell=poems[0].cell,
+    )
 
 
 def _simplify(line: str) -> str:
@@ -37,4 +64,10 @@ def _simplify(line: str) -> str:
     A phrase table that changed the line's length would break the verse, so it has no say then.
     """
     whole = simplified(line)
-    return whole if len(whole) == len(line) else "".join(map(simplified, line))
+    if len(whole) != len(line):
+        whole = "".join(map(simplified, line))
+    return "".join(
+        # Hardly any font has the simplified glyphs that came late to Unicode (濆 as 𣸣).
+        char if ord(glyph) > 0xFFFF else glyph
+        for glyph, char in zip(whole, line, strict=True)
+    )

@@ -33,6 +33,11 @@ def form_title(form: Form, language: Language) -> str:
     return simplified(title) + (f" {form.name}" if language is Language.EN else "")
 
 
+def rhyme_title(rhyme: str, language: Language) -> str:
+    """A rhyme group as readers of `language` write it."""
+    return rhyme if language is Language.ZH_HANT else simplified(rhyme)
+
+
 def describe(text: Text, style: Style, language: Language) -> str:
     """`text`, which speaks of a style, filled in with this one."""
     form = form_title(FORMS[style.form], language) if style.form else texts.ANY_FORM.say(language)

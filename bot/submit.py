@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Self
 
-from bot.commands import PoemRequest
 from bot.language import Language, Script
 from bot.message import Address, Incoming
+from bot.requests import PoemRequest
 from bot.style import Style
 from engine.jobs import Job
 
@@ -25,7 +25,7 @@ class Context:
     script: Script
     """The script to show the poem in."""
     glyphs: str
-    """The opening just as it was typed."""
+    """The opening or the frame (`engine.verse.frame`) just as it was typed."""
     temperature: float
     """The temperature it was written at."""
 
@@ -74,6 +74,11 @@ def make_job(
         temperature=style.temperature,
         seed=seed_of(incoming.cause),
         opening=request.opening,
+        frame=request.frame,
+        unlike=request.unlike,
+        rhyme=request.rhyme,
+        theme=request.theme,
+        count=request.count,
         deadline_ms=now_ms + PATIENCE_MS,
         context=context.to_fields(),
     )

@@ -31,16 +31,45 @@ class Text:
 HELP_START = Text(zh="打个招呼", zh_hant="打個招呼", en="say hello")
 HELP_HELP = Text(zh="我会什么", zh_hant="我會什麼", en="what I can do")
 HELP_POEM = Text(
-    zh="写一首诗：/poem 月，/poem 明月 七律",
-    zh_hant="寫一首詩：/poem 月，/poem 明月 七律",
-    en="write a poem: /poem 月, /poem 明月 七律",
+    zh="写诗：/poem 月，/poem 月 边塞 七律 韵:东 x3（题材、诗体、韵、几首任选）",
+    zh_hant="寫詩：/poem 月，/poem 月 邊塞 七律 韻:東 x3（題材、詩體、韻、幾首任選）",
+    en="write a poem: /poem 月, /poem 月 边塞 七律 rhyme:东 x3 (theme, form, rhyme and number of "
+    "poems as you like)",
+)
+HELP_ACROSTIC = Text(
+    zh="写藏头诗，一句一字：/acrostic 春夏秋冬",
+    zh_hant="寫藏頭詩，一句一字：/acrostic 春夏秋冬",
+    en="write an acrostic, one character a line: /acrostic 春夏秋冬",
+)
+HELP_REWRITE = Text(
+    zh="回复一首诗，改其中几句或几个字：/rewrite 2，/rewrite 月",
+    zh_hant="回覆一首詩，改其中幾句或幾個字：/rewrite 2，/rewrite 月",
+    en="in reply to a poem, rewrite lines or characters of it: /rewrite 2, /rewrite 月",
+)
+HELP_CHECK = Text(
+    zh="看一首诗的平仄和毛病：回复它，或把诗贴在后面",
+    zh_hant="看一首詩的平仄和毛病：回覆它，或把詩貼在後面",
+    en="show the tones of a poem and what breaks the rules: reply to it, or paste it after this",
 )
 HELP_STYLE = Text(
     zh="看或改写法：/style gru 0.8 七绝",
     zh_hant="看或改寫法：/style gru 0.8 七絕",
     en="see or change the style: /style gru 0.8 七绝",
 )
-ARGUMENTS_POEM = Text(zh="[开头] [诗体]", zh_hant="[開頭] [詩體]", en="[opening] [form]")
+ARGUMENTS_POEM = Text(
+    zh="[开头] [题材] [诗体] [韵:字] [x2–x5]",
+    zh_hant="[開頭] [題材] [詩體] [韻:字] [x2–x5]",
+    en="[opening] [theme] [form] [rhyme:X] [x2–x5]",
+)
+ARGUMENTS_ACROSTIC = Text(
+    zh="四个字或八个字 [诗体] [韵:字]",
+    zh_hant="四個字或八個字 [詩體] [韻:字]",
+    en="4 or 8 characters [form] [rhyme:X]",
+)
+ARGUMENTS_REWRITE = Text(
+    zh="句数或字 [诗]", zh_hant="句數或字 [詩]", en="lines or characters [poem]"
+)
+ARGUMENTS_CHECK = Text(zh="[诗]", zh_hant="[詩]", en="[poem]")
 ARGUMENTS_STYLE = Text(
     zh="[模型] [温度] [诗体]", zh_hant="[模型] [溫度] [詩體]", en="[cell] [temperature] [form]"
 )
@@ -75,6 +104,69 @@ COLOPHON = Text(
     zh="{form} · {rhyme}韵 · {cell}",
     zh_hant="{form} · {rhyme}韻 · {cell}",
     en="{form} · rhyme {rhyme} · {cell}",
+)
+CHOOSE = Text(
+    zh="留下哪一首？选它的编号。",
+    zh_hant="留下哪一首？選它的編號。",
+    en="Which one will you keep? Choose its number.",
+)
+LISTED = Text(zh="、", zh_hant="、", en=", ")
+CHECKED = Text(zh="{form} · {rhyme}韵", zh_hant="{form} · {rhyme}韻", en="{form} · rhyme {rhyme}")
+CHECKED_UNRHYMED = Text(zh="{form} · 无韵", zh_hant="{form} · 無韻", en="{form} · no rhyme")
+CHECKED_WELL = Text(
+    zh="平仄、粘对、押韵都合格律。",
+    zh_hant="平仄、黏對、押韻都合格律。",
+    en="It keeps every rule: tones, opposition, adhesion and rhyme.",
+)
+TONE_LEGEND = Text(
+    zh="（中：平仄两读；？：读音不详）",
+    zh_hant="（中：平仄兩讀；？：讀音不詳）",
+    en="(中: level or oblique by its reading; ？: reading not known)",
+)
+FAULT_TONE = Text(
+    zh="第{line}句第{place}字「{char}」该用{tone}声。",
+    zh_hant="第{line}句第{place}字「{char}」該用{tone}聲。",
+    en="Line {line}, character {place}: {char} should be {tone}.",
+)
+FAULT_RHYME = Text(
+    zh="第{line}句末字「{char}」不押{rhyme}韵。",
+    zh_hant="第{line}句末字「{char}」不押{rhyme}韻。",
+    en="Line {line}: its last character {char} does not rhyme in {rhyme}.",
+)
+FAULT_NO_RHYME = Text(
+    zh="第{line}句末字「{char}」不是平声，押不了韵。",
+    zh_hant="第{line}句末字「{char}」不是平聲，押不了韻。",
+    en="Line {line}: its last character {char} is not level (平), so it cannot rhyme.",
+)
+FAULT_OPPOSITION = Text(
+    zh="第{line}句与上句平仄不相对（失对）。",
+    zh_hant="第{line}句與上句平仄不相對（失對）。",
+    en="Line {line} does not oppose the tones of the line before it (失对).",
+)
+FAULT_ADHESION = Text(
+    zh="第{line}句与上一联不相粘（失粘）。",
+    zh_hant="第{line}句與上一聯不相黏（失黏）。",
+    en="Line {line} does not take up the tones of the couplet before it (失粘).",
+)
+FAULT_LONE_LEVEL = Text(
+    zh="第{line}句除韵脚外只有一个平声（孤平）。",
+    zh_hant="第{line}句除韻腳外只有一個平聲（孤平）。",
+    en="Line {line} has a single level tone beside its rhyme (孤平).",
+)
+FAULT_LEVEL_ENDING = Text(
+    zh="第{line}句末三字都是平声（三平尾）。",
+    zh_hant="第{line}句末三字都是平聲（三平尾）。",
+    en="Line {line} ends in three level tones (三平尾).",
+)
+FAULT_REPEATED_LINE = Text(
+    zh="第{line}句与前面的一句相同。",
+    zh_hant="第{line}句與前面的一句相同。",
+    en="Line {line} repeats a line before it.",
+)
+FAULT_REPEATED_RHYME = Text(
+    zh="第{line}句的韵脚「{char}」前面已经用过。",
+    zh_hant="第{line}句的韻腳「{char}」前面已經用過。",
+    en="Line {line} rhymes on {char}, which an earlier line did already.",
 )
 
 # --- refusals: what a person asked for cannot be ---------------------------------------------
@@ -121,10 +213,158 @@ TONE_MISPLACED = Text(
     en="In {form}, character {place} must be {tone}, and {char} is not; "
     "please change it or try another form.",
 )
-RHYME_IMPOSSIBLE = Text(
-    zh="按{form}的格律，这个开头押不上韵；请换个开头，或换个诗体。",
-    zh_hant="按{form}的格律，這個開頭押不上韻；請換個開頭，或換個詩體。",
-    en="In {form}, this opening leaves no rhyme; please change it or try another form.",
+OPENING_UNRHYMED = Text(
+    zh="按{form}的格律，第{line}句末的「{char}」押不上韵；请换个字、换个韵，或换个诗体。",
+    zh_hant="按{form}的格律，第{line}句末的「{char}」押不上韻；請換個字、換個韻，或換個詩體。",
+    en="In {form}, {char} at the end of line {line} would have to rhyme and does not; "
+    "please change it, the rhyme or the form.",
+)
+RHYME_UNCLEAR = Text(
+    zh="韵要用一个字来定，比如 韵:东。",
+    zh_hant="韻要用一個字來定，比如 韻:東。",
+    en="Name the rhyme by one character, such as rhyme:东.",
+)
+RHYME_OBLIQUE = Text(
+    zh="「{char}」是仄声，近体诗只押平声韵；请换一个平声字，比如 韵:东。",
+    zh_hant="「{char}」是仄聲，近體詩只押平聲韻；請換一個平聲字，比如 韻:東。",
+    en="{char} is oblique (仄), and these poems rhyme in level tones only; "
+    "please name a level one, such as rhyme:东.",
+)
+RHYME_UNKNOWN = Text(
+    zh="「{char}」的读音我不知道，定不了韵；请换一个字，比如 韵:东。",
+    zh_hant="「{char}」的讀音我不知道，定不了韻；請換一個字，比如 韻:東。",
+    en="I do not know how {char} is read; please name the rhyme by another character, "
+    "such as rhyme:东.",
+)
+RHYME_NARROW = Text(
+    zh="{rhyme}韵的字太少，不够{form}押五个韵；请改用绝句，或换个宽些的韵，比如 韵:东、韵:先。",
+    zh_hant="{rhyme}韻的字太少，不夠{form}押五個韻；請改用絕句，或換個寬些的韻，"
+    "比如 韻:東、韻:先。",
+    en="Rhyme {rhyme} has too few characters for the five rhymes of a {form}; "
+    "ask for 绝句, or for a wider rhyme such as rhyme:东 or rhyme:先.",
+)
+THEME_UNCLEAR = Text(
+    zh="题材要用汉字，最多{most}个字，比如 题:边塞。",
+    zh_hant="題材要用漢字，最多{most}個字，比如 題:邊塞。",
+    en="A theme is at most {most} Chinese characters, such as theme:边塞.",
+)
+COUNT_OUT_OF_RANGE = Text(
+    zh="一次可以写 {least} 到 {most} 首来选，比如 /poem 月 x3。",
+    zh_hant="一次可以寫 {least} 到 {most} 首來選，比如 /poem 月 x3。",
+    en="You can have {least} to {most} poems to choose from, such as /poem 月 x3.",
+)
+HEADS_MISCOUNTED = Text(
+    zh="藏头诗一句一字，要 4 个字（绝句）或 8 个字（律诗），比如 /acrostic 春夏秋冬。",
+    zh_hant="藏頭詩一句一字，要 4 個字（絕句）或 8 個字（律詩），比如 /acrostic 春夏秋冬。",
+    en="An acrostic takes one character a line: 4 for a 绝句 or 8 for a 律诗, "
+    "such as /acrostic 春夏秋冬.",
+)
+HEADS_NOT_CHINESE = Text(
+    zh="藏头要用汉字，比如 /acrostic 春夏秋冬。",
+    zh_hant="藏頭要用漢字，比如 /acrostic 春夏秋冬。",
+    en="An acrostic is made of Chinese characters, such as /acrostic 春夏秋冬.",
+)
+HEADS_UNLIKE_FORM = Text(
+    zh="{form}有{lines}句，藏头就要{lines}个字；请改字数，或换个诗体。",
+    zh_hant="{form}有{lines}句，藏頭就要{lines}個字；請改字數，或換個詩體。",
+    en="A {form} has {lines} lines, so it takes {lines} characters; "
+    "send as many, or name another form.",
+)
+HEAD_MISPLACED = Text(
+    zh="按{form}的格律，第{line}句第{place}字要用{tone}声，「{char}」不合；请换个字，或换个诗体。",
+    zh_hant="按{form}的格律，第{line}句第{place}字要用{tone}聲，「{char}」不合；請換個字，或換個詩體。",
+    en="In {form}, character {place} of line {line} must be {tone}, and {char} is not; "
+    "please change it or try another form.",
+)
+NO_POEM_AT_HAND = Text(
+    zh="没看到诗；请回复一首诗再发这个命令，或把诗贴在命令后面。",
+    zh_hant="沒看到詩；請回覆一首詩再發這個命令，或把詩貼在命令後面。",
+    en="I see no poem; send this in reply to one, or paste the poem after the command.",
+)
+PICK_FIRST = Text(
+    zh="这里有好几首；请先选一首，再对它发命令。",
+    zh_hant="這裡有好幾首；請先選一首，再對它發命令。",
+    en="These are several poems; please pick one of them first.",
+)
+NO_FORM_EVEN = Text(
+    zh="我数到 {lines} 句、每句 {length} 字，不是近体诗；五绝、七绝是 4 句，五律、七律是 8 句，"
+    "每句 5 或 7 字。",
+    zh_hant="我數到 {lines} 句、每句 {length} 字，不是近體詩；五絕、七絕是 4 句，"
+    "五律、七律是 8 句，每句 5 或 7 字。",
+    en="I count {lines} lines of {length}, which is none of the forms: 五绝 and 七绝 have 4 lines, "
+    "五律 and 七律 have 8, of 5 or 7 characters each.",
+)
+NO_FORM_UNEVEN = Text(
+    zh="我数到 {lines} 句，字数是 {lengths}，不是近体诗；五绝、七绝是 4 句，五律、七律是 8 句，"
+    "每句 5 或 7 字。",
+    zh_hant="我數到 {lines} 句，字數是 {lengths}，不是近體詩；五絕、七絕是 4 句，"
+    "五律、七律是 8 句，每句 5 或 7 字。",
+    en="I count {lines} lines, of {lengths} characters, which is none of the forms: "
+    "五绝 and 七绝 have 4 lines, 五律 and 七律 have 8, of 5 or 7 characters each.",
+)
+TEXT_TOO_LONG = Text(
+    zh="太长了，最多 {most} 个字；请只发一首诗。",
+    zh_hant="太長了，最多 {most} 個字；請只發一首詩。",
+    en="That is too long, for I read {most} characters at most; please send one poem only.",
+)
+REWRITE_WHAT = Text(
+    zh="要改哪里？写句数或诗里的字，比如 /rewrite 2、/rewrite 第二句、/rewrite 月。",
+    zh_hant="要改哪裡？寫句數或詩裡的字，比如 /rewrite 2、/rewrite 第二句、/rewrite 月。",
+    en="What shall I rewrite? Name lines or characters of the poem, such as /rewrite 2, "
+    "/rewrite 2 3 or /rewrite 月.",
+)
+REWRITE_ALL = Text(
+    zh="这样一个字也不留了；请少改一些，或用 /poem 另写一首。",
+    zh_hant="這樣一個字也不留了；請少改一些，或用 /poem 另寫一首。",
+    en="That leaves nothing of the poem; rewrite less of it, or send /poem for a new one.",
+)
+REWRITE_KEEPS_FORM = Text(
+    zh="这首是{form}，改写不换诗体；请去掉诗体再发。",
+    zh_hant="這首是{form}，改寫不換詩體；請去掉詩體再發。",
+    en="This is a {form}, and rewriting keeps the form; please leave the form out.",
+)
+NO_SUCH_LINE = Text(
+    zh="这首诗只有 {lines} 句；请用 1 到 {lines}，比如 /rewrite 2。",
+    zh_hant="這首詩只有 {lines} 句；請用 1 到 {lines}，比如 /rewrite 2。",
+    en="This poem has {lines} lines; name one from 1 to {lines}, such as /rewrite 2.",
+)
+CHARACTER_ABSENT = Text(
+    zh="这首诗里没有「{char}」；请写诗里有的字，或写句数，比如 /rewrite 2。",
+    zh_hant="這首詩裡沒有「{char}」；請寫詩裡有的字，或寫句數，比如 /rewrite 2。",
+    en="{char} is not in this poem; name a character that is, or a line, such as /rewrite 2.",
+)
+KEPT_MISPLACED = Text(
+    zh="留下的第{line}句不合{form}的格律：第{place}字「{char}」要用{tone}声；请把第{line}句也改掉。",
+    zh_hant="留下的第{line}句不合{form}的格律：第{place}字「{char}」要用{tone}聲；請把第{line}句也改掉。",
+    en="Line {line}, which would stay, does not fit a {form}: character {place}, {char}, must be "
+    "{tone}; please have line {line} rewritten too.",
+)
+KEPT_UNRHYMED = Text(
+    zh="留下的第{line}句末字「{char}」押不上韵；请把第{line}句也改掉。",
+    zh_hant="留下的第{line}句末字「{char}」押不上韻；請把第{line}句也改掉。",
+    en="{char}, which would stay at the end of line {line}, does not rhyme; "
+    "please have line {line} rewritten too.",
+)
+KEPT_AMISS = Text(
+    zh="按格律，留下的第 {lines} 句和其余的合不到一起；请把第 {lines} 句也改掉。",
+    zh_hant="按格律，留下的第 {lines} 句和其餘的合不到一起；請把第 {lines} 句也改掉。",
+    en="By the rules, line {lines} cannot stay beside the rest; "
+    "please have line {lines} rewritten too.",
+)
+PICK_OUT_OF_RANGE = Text(
+    zh="这里有 {most} 首；请选 1 到 {most}。",
+    zh_hant="這裡有 {most} 首；請選 1 到 {most}。",
+    en="There are {most} poems; please choose from 1 to {most}.",
+)
+PICK_UNKNOWN = Text(
+    zh="这几首诗我已经不记得了；请再用 /poem 写。",
+    zh_hant="這幾首詩我已經不記得了；請再用 /poem 寫。",
+    en="I no longer know these poems; please ask again with /poem.",
+)
+PICK_TAKEN = Text(
+    zh="已经选了第 {number} 首；要别的就再用 /poem 写。",
+    zh_hant="已經選了第 {number} 首；要別的就再用 /poem 寫。",
+    en="Number {number} was picked already; ask for more with /poem.",
 )
 LEVEL_TONE = Text(zh="平", zh_hant="平", en="level (平)")
 OBLIQUE_TONE = Text(zh="仄", zh_hant="仄", en="oblique (仄)")
@@ -165,9 +405,9 @@ FAILED_NO_MODEL = Text(
     en="The model of this chat is not running now; change it with /style gru and try again.",
 )
 FAILED_NO_TEMPLATE = Text(
-    zh="没有格律容得下这个开头；请换个开头，或换个诗体。",
-    zh_hant="沒有格律容得下這個開頭；請換個開頭，或換個詩體。",
-    en="No tone pattern admits this opening; please change it or try another form.",
+    zh="没有格律容得下这些字；请换几个字，或换个诗体。",
+    zh_hant="沒有格律容得下這些字；請換幾個字，或換個詩體。",
+    en="No tone pattern admits these characters; please change some or try another form.",
 )
 FAILED_INTERNAL = Text(
     zh="我这边出了错，这首诗没写成；请再发一次。",

@@ -7,7 +7,7 @@ from telegram import Bot
 
 from bot import texts
 from bot.anthology import Anthology
-from bot.message import Incoming, Message
+from bot.message import Incoming, Message, Tap
 from bot.outbox import Outbox
 from bot.respond import Responder
 from bot.stream import Entry
@@ -61,15 +61,18 @@ class Handler:
             await self._act(update)
         except Exception as error:
             # Only its name: an error's text may quote what a person wrote.
-            if isinstance(update, Incoming):
+            if isinstance(update, Incoming | Tap):
                 await self._outbox.put(_apology(update))
             await self._inbox.bury(entry, type(error).__name__)
         else:
             await self._inbox.done(entry)
 
-    async def _act(self, update: Incoming | Migration | None) -> None:
+    async def _act(self, update: Incoming | Tap | Migration | None) -> None:
         if isinstance(update, Migration):
             await self._anthology.move_chat(update.old, update.new)
+        elif isinstance(update, Tap):
+            for message in await self._responder.respond_to_tap(update):
+                await self._outbox.put(message)
         elif update is not None:
             answer = await self._respond(update)
             if isinstance(answer, Message):
@@ -86,9 +89,10 @@ class Handler:
         return await self._responder.respond(incoming)
 
 
-def _apology(incoming: Incoming) -> Message:
+def _apology(update: Incoming | Tap) -> Message:
     return Message(
-        id=incoming.cause,
-        address=incoming.address,
-        text=texts.FAILED_INTERNAL.say(incoming.language),
+        id=update.cause,
+        address=update.address,
+        text=texts.FAILED_INTERNAL.say(update.language),
+        answers=update.id if isinstance(update, Tap) else None,
     )

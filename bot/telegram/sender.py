@@ -4,11 +4,19 @@ Telegram knows no idempotency key, so what went wrong decides whether to try aga
 that was never made, and "too many requests", are safe; a timeout may mean delivered.
 """
 
+from collections.abc import Sequence
+
 import httpx
 import structlog
 from aiolimiter import AsyncLimiter
 from redis.asyncio import Redis
-from telegram import Bot, LinkPreviewOptions, ReplyParameters
+from telegram import (
+    Bot,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    LinkPreviewOptions,
+    ReplyParameters,
+)
 from telegram.error import (
     BadRequest,
     ChatMigrated,
@@ -27,7 +35,7 @@ from bot.errors import (
     SendError,
     UndeliverableError,
 )
-from bot.message import Message
+from bot.message import Button, Message
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 
 MESSAGES_PER_S = 30
@@ -38,6 +46,8 @@ GROUP_MESSAGES_PER_MIN = 20
 _GROUPS_MAX = 1000
 _RECONNECT_S = 1.0
 _REFUSED_TOKEN_S = 5.0
+_NOT_MODIFIED = "message is not modified"
+"""Said of an edit that was made before."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 log = structlog.get_logger(__name__)
@@ -79,12 +89,21 @@ class TelegramSender:
 
     async def wait_turn(self, message: Message) -> None:
         """Wait until `message` is within Telegram's limits."""
+        if message.answers is not None:
+            # It shows no message; and whoever tapped sees a button that waits.
+            return
         await self._pace.wait(chat_id_of(message.address.chat))
 
     async def send(self, message: Message) -> None:
         """Show `message`; raises as `dispatch.Sender` says."""
+        chat_id = chat_id_of(message.address.chat)
         try:
-            await self._send(chat_id_of(message.address.chat), message)
+            if message.answers is not None:
+                await self._bot.answer_callback_query(message.answers, text=message.text or None)
+            elif message.edits is not None:
+                await self._edit(chat_id, message, message.edits)
+            else:
+                await self._send(chat_id, message)
         except TelegramError as error:
             if isinstance(error, Forbidden):
                 await self._note_refusal(message.address.chat)
@@ -100,13 +119,33 @@ class TelegramSender:
             reply_parameters=None
             if reply_to is None
             else ReplyParameters(message_id=reply_to, allow_sending_without_reply=True),
+            reply_markup=_keyboard(message.buttons),
         )
+
+    async def _edit(self, chat_id: int, message: Message, edits: int) -> None:
+        try:
+            await self._bot.edit_message_text(
+                chat_id=chat_id,
+                message_id=edits,
+                text=message.text,
+                link_preview_options=LinkPreviewOptions(is_disabled=True),
+                reply_markup=_keyboard(message.buttons),
+            )
+        except BadRequest as error:
+            if _NOT_MODIFIED not in error.message.casefold():
+                raise
 
     async def _note_refusal(self, chat: str) -> None:
         """One line a day for a chat that blocked us or threw us out."""
         key = keys.refused(PLATFORM, chat)
         if await self._redis.set(key, 1, ex=keys.REFUSED_TTL_S, nx=True):
             log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
+
+
+def _keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:
+    """The buttons in one row."""
+    row = [InlineKeyboardButton(button.label, callback_data=button.data) for button in buttons]
+    return InlineKeyboardMarkup([row]) if row else None
 
 
 def _send_error(error: TelegramError) -> SendError:

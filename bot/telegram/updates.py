@@ -1,13 +1,13 @@
-"""A raw update becomes an incoming line, by the library's own reading of it."""
+"""A raw update becomes an incoming line or a tap, by the library's own reading of it."""
 
 import json
 from dataclasses import dataclass
 
-from telegram import Bot, Message, Update
+from telegram import Bot, CallbackQuery, Message, Update
 from telegram.constants import ChatType
 
 from bot.language import Language, language_of
-from bot.message import Address, Incoming
+from bot.message import Address, Incoming, Tap
 from engine.verse.script import is_han
 
 PLATFORM = "telegram"
@@ -37,7 +37,7 @@ def chat_id_of(chat: str) -> int:
     return int(chat.removeprefix(f"{PLATFORM}:"))
 
 
-def read_update(raw: bytes, bot: Bot) -> Incoming | Migration | None:
+def read_update(raw: bytes, bot: Bot) -> Incoming | Tap | Migration | None:
     """What a raw update means; None where it means nothing to us.
 
     Each update is read by itself, so that one that cannot be does not take others with it.
@@ -50,6 +50,8 @@ def read_update(raw: bytes, bot: Bot) -> Incoming | Migration | None:
     except Exception as error:
         # The library's readers promise nothing about what they raise, and say what they read.
         raise UnreadableUpdateError(type(error).__name__) from None
+    if update.callback_query is not None:
+        return _tap(update.update_id, update.callback_query)
     message = update.message or update.channel_post
     if message is None:
         return None
@@ -71,6 +73,28 @@ def _incoming(update_id: int, message: Message, text: str) -> Incoming:
         text=text,
         language=_language(message, text),
         direct=direct,
+        quoted=_quoted(message),
+    )
+
+
+def _quoted(message: Message) -> str | None:
+    """What `message` replies to; of a message in another chat only the part that was quoted."""
+    if message.reply_to_message is not None:
+        return message.reply_to_message.text or message.reply_to_message.caption
+    return message.quote.text if message.quote is not None else None
+
+
+def _tap(update_id: int, query: CallbackQuery) -> Tap:
+    # Of a message that is too old Telegram still tells chat and number. Only of one that was sent
+    # by way of another bot's keyboard it tells neither.
+    message = query.message
+    return Tap(
+        cause=f"tg:{update_id}",
+        address=Address(chat=chat_name(message.chat.id if message else query.from_user.id)),
+        language=language_of(query.from_user.language_code),
+        id=query.id,
+        data=query.data or "",
+        message=message.message_id if message else None,
     )
 
 

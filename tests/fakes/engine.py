@@ -1,4 +1,4 @@
-"""An engine that takes jobs and answers each with a made-up poem.
+"""An engine that takes jobs and answers each with a made-up poem, or as many as are wanted.
 
 In the test's own process, by `fake_engine`; or in one of its own: `python -m tests.fakes.engine`.
 """
@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from redis.asyncio import Redis
 
@@ -26,9 +27,17 @@ Answer = Callable[[Job], Outcome]
 
 
 def made_up_poem(job: Job) -> Poem:
-    """A poem of the form and with the opening asked for; nothing else is right about it."""
-    form = FORMS[job.form]
-    words = (job.opening + WORDS * form.lines)[: form.length]
+    """A poem with the form, the rhyme and the characters asked for; nothing else is right."""
+    first, *others = (_made_up(job, number) for number in range(job.count))
+    return replace(first, others=tuple(others), context=job.context)
+
+
+def _made_up(job: Job, number: int) -> Poem:
+    form, words = FORMS[job.form], WORDS[number:] + WORDS[:number]
+    # An opening is followed by the first of the words, whatever its length.
+    fixed = job.glyphs if job.frame else dict(enumerate(job.opening))
+    rest = iter(words * form.lines)
+    words = "".join(fixed.get(place) or next(rest) for place in range(form.length))
     return Poem(
         job_id=job.id,
         lines=tuple(
@@ -36,13 +45,12 @@ def made_up_poem(job: Job) -> Poem:
             for start in range(0, form.length, form.line_length)
         ),
         form=job.form,
-        rhyme="尤",
+        rhyme=job.rhyme or "尤",
         tones=("中" * form.line_length,) * form.lines,
         cell=job.cell,
         checkpoint=CHECKPOINT,
         seed=job.seed,
         logprob=-31.5,
-        context=job.context,
     )
 
 

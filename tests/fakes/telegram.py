@@ -3,7 +3,9 @@
 Kept from the original: an offset confirms, and so deletes, every update below it; without one,
 what was not confirmed comes again; a second poller ends the first with 409; 401 for a wrong token,
 429 with `retry_after`, 403 from a chat that blocked the bot, 400 with `migrate_to_chat_id` from a
-group that moved; and what `sendMessage` accepts.
+group that moved; what `sendMessage` accepts; `editMessageText`, which refuses a message that it
+does not know and one that would stay as it is; and `answerCallbackQuery`, which knows a query only
+for a while.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from aiohttp import web
@@ -20,9 +22,18 @@ from aiohttp import web
 TOKEN = "123456:A-token-that-only-the-tests-know"
 USERNAME = "yuefu_test_bot"
 TEXT_MAX = 4096
+CALLBACK_DATA_MAX = 64
+CALLBACK_ANSWER_MAX = 200
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
-    {"allowed_updates", "commands", "entities", "link_preview_options", "reply_parameters"}
+    {
+        "allowed_updates",
+        "commands",
+        "entities",
+        "link_preview_options",
+        "reply_markup",
+        "reply_parameters",
+    }
 )
 
 
@@ -38,6 +49,12 @@ class Sent:
     message_id: int
     at_s: float
     parameters: dict[str, Any]
+
+    @property
+    def buttons(self) -> list[str]:
+        """What the buttons below it bring back."""
+        rows = (self.parameters.get("reply_markup") or {}).get("inline_keyboard", [])
+        return [button["callback_data"] for row in rows for button in row]
 
 
 class ApiError(Exception):
@@ -64,6 +81,12 @@ class FakeTelegram:
     """Answers of getUpdates to give as they are, before `pending`: for what should not happen."""
     sent: list[Sent] = field(default_factory=list)
     """Every message shown, in order."""
+    edits: list[Sent] = field(default_factory=list)
+    """Every change of a message that was made, in order."""
+    queries: set[str] = field(default_factory=set)
+    """Taps that can still be answered."""
+    answered: list[tuple[str, str]] = field(default_factory=list)
+    """Every answer to a tap: its id and the text."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
@@ -95,6 +118,20 @@ class FakeTelegram:
         await self.add(message_update(update_id, text, chat_id=chat_id, **extra))
         return update_id
 
+    async def reply(self, text: str, sent: Sent) -> int:
+        """Somebody answers one of the bot's messages; the update's id."""
+        there = message_update(sent.message_id, sent.text, chat_id=sent.chat_id)["message"]
+        return await self.say(text, chat_id=sent.chat_id, reply_to_message=there)
+
+    async def tap(
+        self, message_id: int, data: str, *, chat_id: int = 7, language: str = "zh-hans"
+    ) -> int:
+        """Somebody taps a button of a message; the update's id."""
+        update_id = self._next_update
+        self.queries.add(f"query-{update_id}")
+        await self.add(tap_update(update_id, message_id, data, chat_id=chat_id, language=language))
+        return update_id
+
     async def add(self, update: dict[str, Any]) -> None:
         """An update arrives."""
         self.pending[update["update_id"]] = update
@@ -115,6 +152,19 @@ class FakeTelegram:
     def texts(self, chat_id: int | None = None) -> list[str]:
         """The texts shown, in one chat or in all."""
         return [sent.text for sent in self.sent if chat_id in (None, sent.chat_id)]
+
+    def now(self, sent: Sent) -> Sent:
+        """A message that was shown, as people see it now."""
+        return self.find(sent.chat_id, sent.message_id) or sent
+
+    def find(self, chat_id: int, message_id: int) -> Sent | None:
+        """A message as people see it now."""
+        versions = [
+            sent
+            for sent in (*self.sent, *self.edits)
+            if (sent.chat_id, sent.message_id) == (chat_id, message_id)
+        ]
+        return versions[-1] if versions else None
 
     # --- what the Bot API does ---
 
@@ -156,6 +206,8 @@ class FakeTelegram:
             "setMyCommands": self._set_my_commands,
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
+            "editMessageText": self._edit_message_text,
+            "answerCallbackQuery": self._answer_callback_query,
         }
 
     async def _get_me(self, parameters: dict[str, Any]) -> Any:
@@ -229,18 +281,51 @@ class FakeTelegram:
         )
         self._next_message += 1
         self.sent.append(sent)
+        await self._take_its_time()
+        return _message(sent)
+
+    async def _take_its_time(self) -> None:
+        """What was asked for is done, and the answer is on its way."""
         self.in_flight += 1
         await self._tell()
         try:
             await asyncio.sleep(self.latency_s)
         finally:
             self.in_flight -= 1
-        return {
-            "message_id": sent.message_id,
-            "date": 1_700_000_000,
-            "chat": {"id": chat_id, "type": "private", "first_name": "Reader"},
-            "text": text,
-        }
+
+    async def _edit_message_text(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("editMessageText", parameters))
+        chat_id, text = int(parameters["chat_id"]), parameters.get("text", "")
+        self._refuse(chat_id, text, parameters)
+        message_id = int(parameters["message_id"])
+        before = self.find(chat_id, message_id)
+        if before is None:
+            raise ApiError(400, "Bad Request: message to edit not found")
+        edited = replace(before, text=text, at_s=time.monotonic(), parameters=parameters)
+        if (edited.text, edited.buttons) == (before.text, before.buttons):
+            raise ApiError(
+                400,
+                "Bad Request: message is not modified: specified new message content and reply "
+                "markup are exactly the same as a current content and reply markup of the message",
+            )
+        self.edits.append(edited)
+        await self._take_its_time()
+        return _message(edited)
+
+    async def _answer_callback_query(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("answerCallbackQuery", parameters))
+        query, text = parameters["callback_query_id"], parameters.get("text", "")
+        if len(text) > CALLBACK_ANSWER_MAX:
+            raise ApiError(400, "Bad Request: MESSAGE_TOO_LONG")
+        if query not in self.queries:
+            raise ApiError(
+                400,
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+            )
+        # Telegram takes a second answer as well, so the query is kept.
+        self.answered.append((query, text))
+        await self._take_its_time()
+        return True
 
     def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
         if self.flood:
@@ -261,6 +346,12 @@ class FakeTelegram:
             raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
         if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
             raise ApiError(400, "Bad Request: message is too long")
+        self._refuse_parameters(parameters)
+
+    def _refuse_parameters(self, parameters: dict[str, Any]) -> None:
+        for row in (parameters.get("reply_markup") or {}).get("inline_keyboard", []):
+            if any(not 1 <= len(b["callback_data"].encode()) <= CALLBACK_DATA_MAX for b in row):
+                raise ApiError(400, "Bad Request: BUTTON_DATA_INVALID")
         reply = parameters.get("reply_parameters")
         if reply and not reply.get("allow_sending_without_reply"):
             raise ApiError(400, "Bad Request: message to be replied not found")
@@ -294,6 +385,33 @@ def message_update(
         **extra,
     }
     return {"update_id": update_id, "message": message}
+
+
+def tap_update(
+    update_id: int, message_id: int, data: str, *, chat_id: int = 7, language: str = "zh-hans"
+) -> dict[str, Any]:
+    """An update as Telegram writes it: a tap on a button of one of the bot's messages."""
+    message = message_update(update_id, "…", chat_id=chat_id)["message"]
+    bot = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME}
+    return {
+        "update_id": update_id,
+        "callback_query": {
+            "id": f"query-{update_id}",
+            "from": message["from"] | {"language_code": language},
+            "message": message | {"message_id": message_id, "from": bot},
+            "chat_instance": "1",
+            "data": data,
+        },
+    }
+
+
+def _message(sent: Sent) -> dict[str, Any]:
+    return {
+        "message_id": sent.message_id,
+        "date": 1_700_000_000,
+        "chat": {"id": sent.chat_id, "type": "private", "first_name": "Reader"},
+        "text": sent.text,
+    }
 
 
 async def _parameters(request: web.Request) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from datetime import date
 
 import pytest
 
-from bot.commands import PoemRequest, Refusal, Situation, understand
+from bot.commands import understand
 from bot.language import Language
+from bot.requests import Choice, PoemRequest, Refusal, Situation
 from bot.style import Style
 from engine.jobs import Cell
 
@@ -19,6 +20,13 @@ FRAGMENTS = (
         "/style",
         "/help",
         "/start",
+        "/acrostic",
+        "/藏头",
+        "/rewrite",
+        "/改",
+        "/改写",
+        "/check",
+        "/格律",
         "/诗",
         "／ｐｏｅｍ",
         "/",
@@ -59,6 +67,14 @@ FRAGMENTS = (
         "٣",
         "Ⅷ",
     ),
+    *("韵:东", "韻：", "rhyme:月", "押江", "押", "题:边塞", "theme:", "x3", "×９", "三首", "x1e9"),
+    *("春夏秋冬", "一二三四五六七八", "2", "第二句", "９", "里", "第", "句", "1.\n", "·"),
+    *(
+        "白日依山尽，黄河入海流。欲穷千里目，更上一层楼。",
+        "疑是地上霜。",
+        "平平仄仄平\n",
+    ),
+    *("白日依山尽，" * 40, "昆明池水汉时功，武帝旌旗在眼中。", "《静夜思》", "，。" * 30),
     *("😀", "\U0001f468\u200d\U0001f469", "🇨🇳", "\ud800", "\udfff\ud83d", "\U0010ffff", "\ue000"),
     *("{cell}", "%s", "%n", "<b>", "</a>", "`", "*_[]()", "tg://user?id=1", "@everyone", "'; DROP"),
 )
@@ -82,13 +98,16 @@ def test_fault_19_malformed_commands_are_all_understood_or_refused():
         today=date(2026, 4, 6),
         seed=7,
         bot_name="yuefu_bot",
+        choice=Choice(job="tg:1", count=3),
     )
+    poems = (None, "白日依山尽，黄河入海流。欲穷千里目，更上一层楼。", "\ud800", "床前明月光，" * 9)
     situations = [
-        replace(usual, language=language, direct=direct)
+        replace(usual, language=language, direct=direct, poem=poem)
         for language in Language
-        for direct in (True, False)
+        for direct in (True, True, False)
+        for poem in poems
     ]
-    unhandled = refused = poems = 0
+    unhandled = refused = written = 0
     started = time.perf_counter()
     for number in range(COUNT):
         text = hostile(chosen)
@@ -102,11 +121,11 @@ def test_fault_19_malformed_commands_are_all_understood_or_refused():
             assert request.text
             assert "\n" not in request.text
             request.text.encode()
-        poems += isinstance(request, PoemRequest)
+        written += isinstance(request, PoemRequest)
     took_s = time.perf_counter() - started
     print(
         f"fault 19: {COUNT} commands in {took_s:.1f} s: unhandled {unhandled}, "
-        f"refused {refused}, poems {poems}"
+        f"refused {refused}, poems {written}"
     )
     assert unhandled == 0
     assert took_s < 60

@@ -77,6 +77,43 @@ async def test_fault_2_a_killed_bot_loses_no_update(fake, redis, valkey_url, tmp
     assert twice <= in_flight
 
 
+async def test_fault_2_a_killed_bot_loses_no_tap(fake, redis, valkey_url, tmp_path):
+    chosen = random.Random(2)
+    count, fake.latency_s = 60, 0.05
+    kills = [
+        lambda: len(fake.answered) >= chosen.randrange(5, 20),
+        lambda: len(fake.edits) >= chosen.randrange(25, 45),
+    ]
+    in_flight = 0
+    async with (
+        fake_engine(redis),
+        bot_process(tmp_path, YUEFU_REDIS_URL=valkey_url, YUEFU_TELEGRAM_API=fake.url) as bot,
+    ):
+        for chat_id in range(1, count + 1):
+            await fake.say("/poem 月 x3", chat_id=chat_id)
+        await fake.until(lambda: len(fake.sent) == count)
+        await settled(redis)
+        for sent in list(fake.sent):
+            await fake.tap(sent.message_id, chosen.choice(sent.buttons), chat_id=sent.chat_id)
+        for reached in kills:
+            await fake.until(reached)
+            await bot.kill()
+            in_flight += await sends_in_flight(redis)
+            await bot.start()
+        await fake.until(lambda: len(fake.edits) >= count, timeout_s=40)
+        await settled(redis)
+    answers = Counter(query for query, _ in fake.answered)
+    left = sum(bool(sent.buttons) for sent in map(fake.now, fake.sent))
+    twice = sum(answers.values()) - len(answers)
+    print(
+        f"fault 2: {count} taps, {len(kills)} kills: lost {count - len(answers)}, "
+        f"answered twice {twice}, choices left open {left}, in flight at the kills {in_flight}"
+    )
+    assert (len(answers), left) == (count, 0)
+    assert {text for _, text in fake.answered} == {""}
+    assert twice <= in_flight
+
+
 async def test_fault_15_updates_doubled_shuffled_and_renumbered_are_answered_once(
     fake, redis, valkey_url, tmp_path
 ):

@@ -1,9 +1,12 @@
 """The anthology keeps styles and poems, and its tables are those that its code believes in."""
 
+from dataclasses import replace
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.anthology import Anthology, Base, migrate
 from bot.errors import AnthologyError
@@ -13,6 +16,7 @@ from bot.style import Style
 from bot.submit import Context
 from engine.jobs import Cell
 from engine.verse.forms import FormName
+from tests.fakes.engine import made_up_poem
 from tests.fakes.jobs import a_job, a_poem
 
 STYLE = Style(cell=Cell.LSTM, temperature=1.3, form=FormName.QILU)
@@ -82,6 +86,74 @@ async def test_what_belongs_to_a_chat_moves_with_it(anthology, new_is_known):
 
 async def test_a_chat_nobody_knows_can_move_too(anthology):
     await anthology.move_chat("telegram:-1", "telegram:-100")
+
+
+def a_choice(job_id, count=3):
+    return made_up_poem(a_job(job_id, count=count))
+
+
+async def test_poems_to_choose_from_are_all_recorded_and_shown_together(anthology):
+    for _ in range(2):
+        await anthology.record(a_choice("tg:1"), context_in("telegram:1"))
+    await anthology.mark_shown("tg:1")
+    rows = await anthology.last_shown("telegram:1")
+    assert [row.id for row in rows] == ["tg:1", "tg:1#2", "tg:1#3"]
+    assert all(row.shown_at is not None and row.picked_at is None for row in rows)
+    first, *others = (row.poem for row in rows)
+    assert replace(first, others=tuple(others)) == replace(
+        a_choice("tg:1"), context={}, tones=first.tones, others=tuple(others)
+    )
+
+
+async def test_the_first_pick_decides(anthology):
+    await anthology.record(a_choice("tg:1"), context_in("telegram:1"))
+    for number in (2, 2, 3):
+        assert (await anthology.pick("telegram:1", "tg:1", number)).number == 2
+    assert (await anthology.poem("tg:1#2")).picked_at is not None
+    assert (await anthology.poem("tg:1#3")).picked_at is None
+
+
+@pytest.mark.parametrize(
+    ("chat", "job", "number"),
+    [
+        ("telegram:2", "tg:1", 1),
+        ("telegram:1", "tg:9", 1),
+        ("telegram:1", "tg:1", 4),
+        ("telegram:1", "tg:1", 0),
+        ("telegram:1", "tg:2", 1),
+    ],
+)
+async def test_only_what_a_chat_was_shown_can_be_picked_there(anthology, chat, job, number):
+    await anthology.record(a_choice("tg:1"), context_in("telegram:1"))
+    await anthology.record(a_poem(a_job("tg:2")), context_in("telegram:1"))
+    assert await anthology.pick(chat, job, number) is None
+
+
+async def test_the_last_poem_of_a_chat_is_the_one_shown_last(anthology):
+    assert await anthology.last_shown("telegram:1") == []
+    for number in (1, 2, 3):
+        await anthology.record(a_poem(a_job(f"tg:{number}")), context_in("telegram:1"))
+    await anthology.mark_shown("tg:2")
+    await anthology.mark_shown("tg:1")
+    assert [row.id for row in await anthology.last_shown("telegram:1")] == ["tg:1"]
+    assert await anthology.last_shown("telegram:2") == []
+
+
+async def test_poems_of_before_choices_came_are_kept(tmp_path):
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'old.sqlite3'}")
+    await migrate(engine, "v0001")
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "INSERT INTO chats VALUES ('console', 'gru', 0.8, NULL, 'zh', '2026-01-01 00:00:00')"
+        )
+        await connection.exec_driver_sql(
+            "INSERT INTO poems VALUES ('c:1', 'console', '[]', 'wujue', '尤', 'gru', 'x', 7, 0.8, "
+            "-1.5, '月', '2026-01-01 00:00:00')"
+        )
+    await migrate(engine)
+    [row] = await Anthology(engine).last_shown("console")
+    assert (row.id, row.job, row.number, row.language) == ("c:1", "c:1", 1, "zh")
+    await engine.dispose()
 
 
 async def test_models_and_migrations_agree(anthology):

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import pty
+import re
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
@@ -22,7 +23,8 @@ from engine import keys
 from engine.client import EngineClient
 from engine.jobs import Failure, Reason
 from tests.fakes.bot import environment
-from tests.fakes.engine import WORKER, fake_engine
+from tests.fakes.engine import WORKER, fake_engine, made_up_poem
+from tests.fakes.jobs import a_poem
 from tests.fakes.waiting import until
 
 POEM = "月月落空江，夜风吹远树。"
@@ -139,6 +141,48 @@ async def test_a_poem_that_comes_too_late_is_not_taken_for_the_next(
 async def test_what_is_refused_counts_as_answered(chat, screen):
     assert await chat.say("/poem hello")
     assert "Chinese characters" in screen.getvalue()
+
+
+async def test_of_several_poems_one_is_picked_by_its_number(redis, talk):
+    typed = "/poem 月 五绝 x3\n/rewrite 2\n2\n2\n3\n/check\n".encode()
+    async with fake_engine(redis) as engine:
+        well, out = await talk(typed)
+    assert well
+    assert len(engine.jobs) == 1
+    _, shown, refused, picked, again, other, checked = re.split("^› .*$", out, flags=re.MULTILINE)
+    assert "\n  3.\n  月空江夜风，" in shown
+    assert "选它的编号" in shown
+    assert "请先选一首" in refused
+    poem = "\n  月落空江夜，风吹远树秋。\n  故人千里外，一叶下汀洲。\n\n  五绝 · 尤韵 · gru\n\n"
+    assert picked.endswith(poem)
+    assert again.endswith(poem)
+    assert "已经选了第 2 首" in other
+    assert "月落空江夜" in checked
+
+
+async def test_the_last_poem_shown_is_rewritten_also_by_another_process(redis, talk):
+    def answer(job):
+        return made_up_poem(job) if job.frame else a_poem(job)
+
+    async with fake_engine(redis, answer=answer) as engine:
+        await talk(once="/poem 月 五绝")
+        well, out = await talk(once="/rewrite 2")
+    assert well
+    _, job = engine.jobs
+    assert job.frame == "月落空江夜□□□□□故人千里外一叶下汀洲"
+    assert job.unlike == "月落空江夜风吹远树秋故人千里外一叶下汀洲"
+    assert "\n  月落空江夜，月落空江夜。\n  故人千里外，一叶下汀洲。\n" in out
+
+
+async def test_an_acrostic_keeps_its_heads_as_typed(redis, talk):
+    async with fake_engine(redis) as engine:
+        well, out = await talk(once="/acrostic 春風秋冬")
+    assert well
+    assert engine.jobs[0].frame == "春□□□□風□□□□秋□□□□冬□□□□"
+    assert re.findall("^  (.)....，(.)....。$", out, flags=re.MULTILINE) == [
+        ("春", "風"),
+        ("秋", "冬"),
+    ]
 
 
 # --- a household of its own ---

@@ -31,6 +31,7 @@ class FakeSender:
 
     def __init__(self):
         self.shown = []
+        self.edited = []
         self.asked = 0
         self.errors = []
         self.gates = {}
@@ -46,7 +47,8 @@ class FakeSender:
             raise self.errors.pop(0)
         if (gate := self.gates.get(message.address.chat)) is not None:
             await gate.wait()
-        self.shown.append((message.address.chat, message.id))
+        shown = self.shown if message.edits is None else self.edited
+        shown.append((message.address.chat, message.id))
 
 
 @pytest.fixture
@@ -184,6 +186,15 @@ async def test_a_message_follows_a_chat_that_moved(redis, outbox, sender, anthol
     await outbox.put(replace(a_message(1), address=Address(chat="test:1", thread=5, reply_to=6)))
     async with dispatching(redis, sender, anthology):
         await drained(redis)
+    assert sender.shown == [("test:2", "t:1")]
+
+
+async def test_a_change_follows_a_chat_that_moved_as_a_message(redis, outbox, sender, anthology):
+    sender.errors = [ChatMovedError("test:2")]
+    await outbox.put(replace(a_message(1), edits=7))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.edited == []
     assert sender.shown == [("test:2", "t:1")]
 
 

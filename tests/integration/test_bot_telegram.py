@@ -7,13 +7,15 @@ import pytest
 
 from bot import keys
 from bot.anthology import Anthology
+from bot.commands import COMMANDS
 from bot.errors import TokenRefusedError
 from bot.settings import BotSettings
 from bot.submit import seed_of
 from bot.telegram.service import serve
 from engine.jobs import Failure, Reason
-from tests.fakes.engine import fake_engine
-from tests.fakes.telegram import TOKEN, USERNAME, FakeTelegram
+from tests.fakes.engine import fake_engine, made_up_poem
+from tests.fakes.jobs import a_poem
+from tests.fakes.telegram import TOKEN, USERNAME, FakeTelegram, tap_update
 from tests.fakes.waiting import until
 
 PLATFORM = "telegram"
@@ -102,7 +104,7 @@ async def test_a_model_that_does_not_run_is_refused_with_those_that_do(fake, bot
 
 async def test_the_menu_is_filled_in_both_languages(fake, bot):
     await fake.until(lambda: len(fake.menus) == 2)
-    names = ["poem", "style", "help", "start"]
+    names = [command.name for command in COMMANDS]
     assert {code: [entry["command"] for entry in menu] for code, menu in fake.menus.items()} == {
         "": names,
         "zh": names,
@@ -264,3 +266,170 @@ async def test_a_poller_of_somebody_else_makes_us_step_back_for_a_while(
         await fake.conflict()
         await fake.say("/help")
         await shown(fake, 1)
+
+
+# --- several poems to choose from ---
+
+POEMS = ("月月落空江，夜风吹远树。", "月落空江夜，风吹远树秋。", "月空江夜风，吹远树秋故。")
+
+
+async def three_poems(fake, *, chat_id=7):
+    """A chat asks for three poems; the message that shows them."""
+    before = len(fake.sent)
+    name = f"@{USERNAME}" if chat_id < 0 else ""
+    await fake.say(f"/poem{name} 月 五绝 x3", chat_id=chat_id)
+    return (await shown(fake, before + 1))[-1]
+
+
+async def answers(fake, count):
+    await fake.until(lambda: len(fake.answered) >= count)
+    return [text for _, text in fake.answered]
+
+
+async def test_of_three_poems_one_is_picked_after_a_restart_and_stays_picked(
+    fake, settings, engine, redis
+):
+    async with serving(settings):
+        message = await three_poems(fake)
+    assert [job.count for job in engine.jobs] == [3]
+    assert all(f"{number}.\n{poem}" in message.text for number, poem in enumerate(POEMS, 1))
+    assert [len(data.encode()) <= 64 for data in message.buttons] == [True] * 3
+    async with serving(settings):
+        for _ in range(2):
+            await fake.tap(message.message_id, message.buttons[1])
+        assert await answers(fake, 2) == ["", ""]
+        await fake.tap(message.message_id, message.buttons[2])
+        assert (await answers(fake, 3))[2] == "已经选了第 2 首；要别的就再用 /poem 写。"
+        await drained(redis)
+    # Of the two edits the second changed nothing, which Telegram refuses and nobody notices.
+    assert len(fake.edits) == 1
+    now = fake.now(message)
+    assert now.text == f"{POEMS[1]}\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · gru"
+    assert now.buttons == []
+    assert len(fake.sent) == 1
+    async with Anthology.open(settings.anthology_url) as anthology:
+        rows = await anthology.last_shown("telegram:7")
+    assert [row.picked_at is not None for row in rows] == [False, True, False]
+
+
+async def drained(redis):
+    async def empty():
+        return await redis.xlen(keys.outbox(PLATFORM)) == 0
+
+    await until(empty)
+
+
+@pytest.mark.parametrize(
+    "data", ["pick:1:tg:5", "pick:9:tg:1000", "pick:0:tg:1000", "", "nonsense", "pick:1:\ud800"]
+)
+async def test_a_tap_on_what_nobody_knows_is_answered_in_one_line(fake, bot, redis, data):
+    message = await three_poems(fake)
+    await fake.tap(message.message_id, data, language="en")
+    assert await answers(fake, 1) == ["I no longer know these poems; please ask again with /poem."]
+    await drained(redis)
+    assert fake.edits == []
+
+
+async def test_a_choice_of_one_chat_cannot_be_made_in_another(fake, bot):
+    message = await three_poems(fake)
+    await fake.tap(message.message_id, message.buttons[0], chat_id=8)
+    assert "不记得" in (await answers(fake, 1))[0]
+
+
+async def test_in_a_group_anybody_may_pick_and_the_first_decides(fake, bot):
+    message = await three_poems(fake, chat_id=GROUP)
+    for button in message.buttons:
+        await fake.tap(message.message_id, button, chat_id=GROUP)
+    assert await answers(fake, 3) == ["", *["已经选了第 1 首；要别的就再用 /poem 写。"] * 2]
+    await fake.until(lambda: len(fake.edits) == 1)
+    assert fake.now(message).text.startswith(POEMS[0])
+
+
+async def test_a_tap_that_comes_twice_is_answered_once(fake, bot, redis):
+    message = await three_poems(fake)
+    update = tap_update(900, message.message_id, message.buttons[0])
+    fake.queries.add(update["callback_query"]["id"])
+    for _ in range(3):
+        fake.script.append([update, update])
+    await fake.say("/help")
+    await answers(fake, 1)
+    await fake.until(lambda: not fake.script and len(fake.sent) == 2)
+    assert len(fake.answered) == 1
+
+
+async def test_a_tap_too_old_to_be_answered_still_picks(fake, bot):
+    message = await three_poems(fake)
+    await fake.add(tap_update(5000, message.message_id, message.buttons[0]))
+    await fake.until(lambda: len(fake.edits) == 1)
+    assert fake.answered == []
+
+
+async def test_a_number_typed_in_private_picks_as_well(fake, bot):
+    await three_poems(fake)
+    await fake.say("3")
+    assert (await shown(fake, 2))[1].text.startswith(POEMS[2])
+
+
+async def test_a_fault_of_ours_in_a_tap_is_admitted_to_whoever_tapped(
+    fake, bot, redis, monkeypatch
+):
+    message = await three_poems(fake)
+
+    async def fail(self, *_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Anthology, "pick", fail)
+    await fake.tap(message.message_id, message.buttons[0])
+    assert await answers(fake, 1) == ["我这边出了错，这首诗没写成；请再发一次。"]
+    assert await redis.xlen(keys.dead(PLATFORM)) == 1
+
+
+async def test_a_chat_that_moved_keeps_its_choice(fake, bot):
+    message = await three_poems(fake, chat_id=-500)
+    await fake.say(None, chat_id=-500, migrate_to_chat_id=GROUP)
+    fake.moved[-500] = GROUP
+    await fake.tap(message.message_id, message.buttons[0], chat_id=GROUP)
+    assert await answers(fake, 1) == [""]
+
+
+# --- poems that are there already ---
+
+
+async def test_a_reply_to_a_poem_rewrites_it_and_keeps_the_rest(fake, settings, redis):
+    def answer(job):
+        return made_up_poem(job) if job.frame else a_poem(job)
+
+    async with fake_engine(redis, answer=answer) as engine, serving(settings):
+        await fake.say("/poem 月 五绝", chat_id=GROUP)
+        [poem] = await shown(fake, 1)
+        await fake.reply("/rewrite 第二句", poem)
+        rewritten = (await shown(fake, 2))[1]
+        await fake.reply("/check", rewritten)
+        checked = (await shown(fake, 3))[2]
+        await fake.say("/rewrite 2", chat_id=GROUP)
+        refused = (await shown(fake, 4))[3]
+    _, job = engine.jobs
+    assert job.frame == "月落空江夜□□□□□故人千里外一叶下汀洲"
+    assert job.unlike == job.frame.replace("□" * 5, "风吹远树秋")
+    assert (job.opening, job.rhyme) == ("", None)
+    assert rewritten.text.startswith("月落空江夜，月落空江夜。\n故人千里外，一叶下汀洲。\n\n五绝")
+    assert checked.text.startswith("月落空江夜\n仄仄中平仄\n")
+    assert "第2句与前面的一句相同。" in checked.text
+    # In company nobody could tell which poem is meant.
+    assert "没看到诗" in refused.text
+
+
+async def test_in_private_the_last_poem_is_meant(fake, settings, redis):
+    async with fake_engine(redis, answer=a_poem), serving(settings):
+        await fake.say("/poem 月 五绝")
+        await shown(fake, 1)
+        async with Anthology.open(settings.anthology_url) as anthology:
+
+            async def noted():
+                return await anthology.last_shown("telegram:7")
+
+            await until(noted)
+        await fake.say("/check")
+        checked = (await shown(fake, 2))[1]
+    assert checked.text.startswith("月落空江夜\n")
+    assert "平仄、粘对、押韵都合格律。" in checked.text

@@ -8,21 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bot.commands import (
-    COMMANDS,
-    Answer,
-    PoemRequest,
-    Refusal,
-    Situation,
-    StyleRequest,
-    understand,
-)
+from bot.commands import COMMANDS, understand
 from bot.language import Language, Script, language_of, script_for
+from bot.requests import Answer, PoemRequest, Refusal, Situation, StyleRequest
 from bot.style import Style
 from engine.jobs import Cell
 from engine.verse.forms import FORMS, FormName
+from engine.verse.frame import opening_frame, readings_of
 from engine.verse.plan import admits
-from engine.verse.tones import readings
 
 SITUATION = Situation(
     language=Language.ZH,
@@ -76,7 +69,7 @@ def a_style_for(text, situation=SITUATION):
         ("/诗月", "月"),
         ("/poem月", "月"),
         ("  /poem\n月  ", "月"),
-        ("/poem 明 月", "明月"),
+        ("/poem 明 月", "明"),
         ("/poem 「明月」，", "明月"),
         ("/poem 月\u200d\ufe0f", "月"),
         ("/poem 𠮷", "𠮷"),
@@ -141,10 +134,6 @@ def test_a_form_that_does_not_admit_the_opening_gives_way_unless_it_was_asked_fo
     assert a_poem_for(f"/poem {ONLY_SEVEN}", situation).form is FormName.QIJUE
     assert a_poem_for(f"/poem {ONLY_SEVEN} 律诗", situation).form is FormName.QILU
     assert "五绝" in a_refusal_of(f"/poem {ONLY_SEVEN} 五绝", situation)
-
-
-def given_of(opening):
-    return {place: readings(char) for place, char in enumerate(opening)}
 
 
 def test_without_an_opening_the_season_gives_one():
@@ -300,18 +289,35 @@ def test_tags_and_locales_lead_to_the_closest_language(tag, language):
 
 
 any_text = st.text(st.characters(), max_size=60)
-commands = st.sampled_from(["/poem ", "/style ", "/诗", "/poem@yuefu_bot ", "/help", "/"])
+commands = st.sampled_from(
+    [
+        *(
+            "/poem ",
+            "/style ",
+            "/诗",
+            "/poem@yuefu_bot ",
+            "/help",
+            "/",
+            "/poem 月 韵:",
+            "/poem 题:",
+        ),
+        *("/poem 月 x", "/acrostic ", "/藏头春夏", "/rewrite ", "/改写2 ", "/check ", "/格律"),
+    ]
+)
 
 
 @given(command=commands, arguments=any_text, language=st.sampled_from(Language))
 @example(command="/poem ", arguments="\ud800", language=Language.ZH)
 @example(command="/style ", arguments="{cell} %s 1e999", language=Language.EN)
 def test_whatever_is_typed_is_understood_or_refused_in_one_line(command, arguments, language):
-    situation = replace(SITUATION, language=language)
+    situation = replace(SITUATION, language=language, poem="白日依山尽，黄河入海流。" * 2)
     request = understand(command + arguments, situation)
     if isinstance(request, Refusal):
         assert "\n" not in request.text
         request.text.encode()
     elif isinstance(request, PoemRequest):
-        assert admits(request.form, given_of(request.opening))
-        assert 1 <= len(request.opening) <= FORMS[request.form].line_length
+        given = readings_of(request.frame or opening_frame(request.form, request.opening))
+        assert admits(request.form, given, rhyme=request.rhyme)
+        assert len(request.opening) <= FORMS[request.form].line_length
+        assert len(request.theme) <= 8
+        assert request.opening or request.frame or request.theme

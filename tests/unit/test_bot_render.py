@@ -1,9 +1,11 @@
 """A poem is shown in the reader's script, but begins with the very glyphs that were typed."""
 
+from dataclasses import replace
+
 import pytest
 
 from bot.language import Language, Script
-from bot.render import render_poem, show_lines
+from bot.render import render_poem, render_poems, show_lines
 from engine.jobs import Poem
 from engine.verse.forms import FormName
 from tests.fakes.jobs import a_job, a_poem
@@ -47,3 +49,27 @@ def test_eight_lines_are_four_couplets(form):
 def test_a_line_that_a_phrase_table_would_shorten_is_turned_glyph_by_glyph(monkeypatch):
     monkeypatch.setattr("bot.render.simplified", lambda text: "" if len(text) > 1 else "简")
     assert show_lines(("雲山連野水",), glyphs="", script=Script.SIMPLIFIED) == ("简" * 5,)
+
+
+def test_a_glyph_that_hardly_any_font_has_stays_traditional():
+    assert show_lines(("獨自落江濆",), glyphs="", script=Script.SIMPLIFIED) == ("独自落江濆",)
+
+
+def test_the_characters_of_a_frame_stay_as_they_were_typed_at_their_places():
+    lines = ("風落空江夜", "雲吹遠樹秋")
+    shown = show_lines(lines, glyphs="□□□□□雲□□树", script=Script.SIMPLIFIED)
+    assert shown == ("风落空江夜", "雲吹远树秋")
+
+
+def test_several_poems_are_numbered_and_their_rhymes_named():
+    other = replace(POEM, rhyme="東")
+    text = render_poems(
+        [POEM, other, POEM], glyphs="⽉", script=Script.SIMPLIFIED, language=Language.ZH
+    )
+    assert text.startswith("1.\n⽉落空江夜，风吹远树秋。\n故人千里外，一叶下汀洲。\n\n2.\n⽉落")
+    assert text.endswith("\n\n五绝 · 尤、东韵 · gru\n留下哪一首？选它的编号。")
+
+
+def test_one_poem_is_shown_without_a_number():
+    shown = render_poems([POEM], glyphs="月", script=Script.SIMPLIFIED, language=Language.ZH)
+    assert shown == rendered()

@@ -1,11 +1,15 @@
 """A request becomes one job, the same for the same cause, and carries what delivery needs."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from bot.commands import PoemRequest
+from bot.choice import read_button
 from bot.deliver import compose
 from bot.language import Language, Script
 from bot.message import Address, Incoming, Message
+from bot.requests import PoemRequest
 from bot.style import Style
 from bot.submit import PATIENCE_MS, Context, make_job, seed_of
 from engine.jobs import Cell, Failure, Job, Reason
@@ -71,4 +75,57 @@ def test_an_outcome_of_somebody_else_is_recognised(context):
 
 def test_a_message_survives_the_outbox():
     message = compose(made_up_poem(the_job()))
+    assert Message.from_json(message.to_json()) == message
+
+
+def test_everything_asked_for_reaches_the_engine():
+    asked = PoemRequest(
+        frame="春□□□□夏□□□□秋□□□□冬□□□□",
+        glyphs="春□□□□夏□□□□秋□□□□冬□□□□",
+        form=FormName.WUJUE,
+        script=Script.SIMPLIFIED,
+        rhyme="東",
+        theme="边塞",
+        unlike="月" * 20,
+        count=3,
+    )
+    job = make_job(asked, INCOMING, Style(), client="telegram", now_ms=1_000)
+    assert (job.opening, job.frame, job.rhyme) == ("", asked.frame, "東")
+    assert (job.theme, job.unlike, job.count) == ("边塞", "月" * 20, 3)
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_several_poems_come_with_a_button_each():
+    job = replace(the_job(), count=3)
+    message = compose(made_up_poem(job))
+    assert [button.label for button in message.buttons] == ["1", "2", "3"]
+    assert [read_button(button.data) for button in message.buttons] == [
+        ("tg:42", number) for number in (1, 2, 3)
+    ]
+    assert all(len(button.data.encode()) <= 64 for button in message.buttons)
+    assert Message.from_json(message.to_json()) == message
+
+
+def test_a_poem_alone_has_no_buttons():
+    assert compose(made_up_poem(the_job())).buttons == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["", "pick", "pick:1:", "pick::tg:1", "pick:x:tg:1", "pick:1:月", "pick:100:tg:1", "\ud800"],
+)
+def test_a_button_of_somebody_else_is_recognised(data):
+    assert read_button(data) is None
+
+
+def test_messages_of_before_can_be_read_and_plain_ones_can_be_read_by_those_of_before():
+    before = {"id": "tg:1", "address": {"chat": "c", "thread": None, "reply_to": None}, "text": "x"}
+    message = Message(id="tg:1", address=Address(chat="c"), text="x")
+    assert Message.from_json(json.dumps(before | {"poem_id": None})) == message
+    assert json.loads(message.to_json()) == before
+
+
+@pytest.mark.parametrize("what", [{"edits": 7}, {"answers": "q"}])
+def test_an_edit_and_an_answer_to_a_tap_survive_the_outbox(what):
+    message = Message(id="tg:1", address=ADDRESS, text="", **what)
     assert Message.from_json(message.to_json()) == message

@@ -6,9 +6,9 @@ import pytest
 from telegram import Bot
 
 from bot.language import Language
-from bot.message import Address, Incoming
+from bot.message import Address, Incoming, Tap
 from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
-from tests.fakes.telegram import TOKEN, message_update
+from tests.fakes.telegram import TOKEN, message_update, tap_update
 
 BOT = Bot(TOKEN)
 
@@ -84,3 +84,46 @@ def test_what_cannot_be_read_is_refused_without_a_word_of_it(raw):
     with pytest.raises(UnreadableUpdateError) as caught:
         read_update(raw, BOT)
     assert "canary" not in str(caught.value)
+
+
+def test_a_reply_brings_what_it_replies_to():
+    update = message_update(5, "/rewrite 2")
+    update["message"]["reply_to_message"] = message_update(4, "a poem")["message"]
+    assert read(update).quoted == "a poem"
+
+
+def test_of_a_picture_the_caption_is_quoted():
+    update = message_update(5, "/check")
+    update["message"]["reply_to_message"] = message_update(4, None, caption="a poem")["message"]
+    assert read(update).quoted == "a poem"
+
+
+def test_of_a_message_elsewhere_the_quoted_part_is_known():
+    assert read(message_update(5, "/check", quote={"text": "a poem", "position": 0})).quoted == (
+        "a poem"
+    )
+
+
+def test_a_tap_says_where_what_and_in_whose_language():
+    assert read(tap_update(5, 31, "pick:2:tg:4", chat_id=-7, language="en")) == Tap(
+        cause="tg:5",
+        address=Address(chat="telegram:-7"),
+        language=Language.EN,
+        id="query-5",
+        data="pick:2:tg:4",
+        message=31,
+    )
+
+
+def test_a_tap_on_a_message_too_old_to_be_told_still_says_which():
+    update = tap_update(5, 31, "pick:2:tg:4")
+    chat = update["callback_query"]["message"]["chat"]
+    update["callback_query"]["message"] = {"message_id": 31, "date": 0, "chat": chat}
+    assert read(update).message == 31
+
+
+def test_a_tap_on_no_message_belongs_to_whoever_tapped():
+    update = tap_update(5, 31, "", chat_id=7)
+    del update["callback_query"]["message"], update["callback_query"]["data"]
+    tap = read(update)
+    assert (tap.address, tap.message, tap.data) == (Address(chat="telegram:7"), None, "")
