@@ -1,0 +1,123 @@
+"""What telling the model of the rules is worth.
+
+A mask alone clips what the model wanted to say; a model that is told tones and rhyme beforehand
+can plan for them. Poems are written three ways (no rules; masks, the model not told; masks, the
+model told) and judged by the same model, not told of anything (nats a character), and by the critic
+(log odds that a poet wrote them).
+
+    python -m benchmarks.telling lstm
+"""
+
+import json
+from collections.abc import Sequence as Many
+from typing import Annotated
+
+import torch
+import typer
+
+from engine.checkpoint import Checkpoint, load
+from engine.critic import Critic
+from engine.jobs import Job
+from engine.model import places, shift
+from engine.registry import Registry
+from engine.runner import Runner
+from engine.sequence import Sequence, make_sequence
+from engine.settings import EngineSettings, load_settings
+from engine.verse.checker import Rule, check
+from engine.verse.forms import FORMS, FormName
+
+_SLOTS = 64
+_LEFT_IN_THE_DARK = 0  # row 0 of tones and of rhymes: not told
+
+
+class _Untold(Runner):
+    """Masks apply, but the model does not know of them."""
+
+    @torch.inference_mode()
+    def join(self, sequence: Sequence) -> int:
+        row = super().join(sequence)
+        self._plan["tone"][row] = _LEFT_IN_THE_DARK
+        self._rhyme[row] = _LEFT_IN_THE_DARK
+        return row
+
+
+class _Free(_Untold):
+    """No rules at all, but those of the form."""
+
+    def __init__(self, checkpoint: Checkpoint, *, slots: int) -> None:
+        super().__init__(checkpoint, slots=slots)
+        self._masks = torch.ones_like(self._masks)
+        self._masks[:, 0] = False  # <unk> is no character
+
+
+def write(runner: Runner, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
+    """The poems of some sequences of one form, as indices."""
+    poems: list[tuple[int, ...]] = []
+    for first in range(0, len(sequences), _SLOTS):
+        party = sequences[first : first + _SLOTS]
+        for sequence in party:
+            runner.join(sequence)
+        for _ in range(party[0].length):
+            runner.step()
+        poems += [runner.words(row, party[0].length).indices for row in range(len(party))]
+        for _ in party:
+            runner.leave(0)
+    return poems
+
+
+@torch.inference_mode()
+def nats(checkpoint: Checkpoint, form: FormName, poems: Many[tuple[int, ...]]) -> float:
+    """Mean negative log probability a character, the model told the form only."""
+    model, tokens = checkpoint.model(), torch.tensor(poems)
+    before, above = shift(tokens, FORMS[form].line_length, model.shape.vocabulary)
+    dark = torch.zeros_like(tokens)
+    features = model(before, above, torch.tensor(places(form)), dark, dark[:, 0])
+    logits = model.logits(features).flatten(0, 1)
+    return float(torch.nn.functional.cross_entropy(logits, tokens.flatten()))
+
+
+def main(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
+    form: Annotated[FormName, typer.Option()] = FormName.QIJUE,
+    count: Annotated[int, typer.Option(help="Poems of each kind.")] = 512,
+    temperature: Annotated[float, typer.Option()] = 0.8,
+) -> None:
+    """Print the figures of each way as one JSON object."""
+    loaded = load(Registry(load_settings(EngineSettings).models_folder).find(checkpoint))
+    sequences = [
+        make_sequence(
+            Job(
+                id=str(seed),
+                client="telling",
+                chat="telling",
+                form=form,
+                cell=loaded.shape.cell,
+                temperature=temperature,
+                seed=seed,
+            ),
+            loaded.vocabulary,
+            loaded.priors,
+        )
+        for seed in range(count)
+    ]
+    critic = Critic.of(loaded.critic) if loaded.critic is not None else None
+    ways = {"free": _Free, "masked": _Untold, "masked and told": Runner}
+    figures: dict[str, object] = {"checkpoint": loaded.id, "form": form, "poems": count}
+    for name, kind in ways.items():
+        poems = write(kind(loaded, slots=_SLOTS), sequences)
+        length = FORMS[form].line_length
+        texts = [loaded.vocabulary.decode(poem) for poem in poems]
+        verdicts = [
+            check([text[at : at + length] for at in range(0, len(text), length)]) for text in texts
+        ]
+        figures[name] = {
+            "nats": round(nats(loaded, form, poems), 3),
+            "odds": sum(critic.odds(poems, form)) / count if critic is not None else None,
+            "rhyme": sum(Rule.RHYME not in v.broken() for v in verdicts) / count,
+            "all_rules": sum(v.ok for v in verdicts) / count,
+        }
+    typer.echo(json.dumps(figures, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)
