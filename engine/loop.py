@@ -6,12 +6,13 @@ take ──> writers (one a cell): schedule, run, postprocess ──> finish
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 from redis.exceptions import RedisError
 
 from engine.checkpoint import Checkpoint
-from engine.jobs import Cell, Outcome, Poem, Reason
+from engine.jobs import Cell, Job, Outcome, Poem, Reason
 from engine.queue import Lease, Queue
 from engine.writer import Writer, failure
 
@@ -21,6 +22,9 @@ RENEWALS_PER_LEASE = 4
 """Leases are renewed this often before they would run out."""
 
 _log = structlog.get_logger(__name__)
+
+FEWEST_CANDIDATES = 4
+"""Where many jobs come at once, the rows are shared out, down to so many candidates a job."""
 
 
 class Engine:
@@ -85,20 +89,25 @@ class Engine:
         if self._stopping:
             await asyncio.sleep(WAIT_MS / 1000)
             return
-        free = (self.slots - sum(self._rows.values())) // self.candidates
-        if free <= 0:
+        free = self.slots - sum(self._rows.values())
+        fewest = min(FEWEST_CANDIDATES, self.candidates)
+        if free < fewest:
             # A slot frees itself within a poem's length; the queue keeps the order meanwhile.
             await asyncio.sleep(0.005)
             return
-        for lease in await self.queue.take(free, wait_ms=WAIT_MS):
-            self._leases[lease.job.id] = lease
-            self._started[lease.job.id] = time.perf_counter()
-            writer = self.writers.get(lease.job.cell)
+        leases = await self.queue.take(free // fewest, wait_ms=WAIT_MS)
+        for lease in leases:
+            job = _with_candidates(
+                lease.job, max(fewest, min(self.candidates, free // len(leases)))
+            )
+            self._leases[job.id] = lease
+            self._started[job.id] = time.perf_counter()
+            writer = self.writers.get(job.cell)
             if writer is None:
-                await self.finish([failure(lease.job, Reason.NO_MODEL)])
+                await self.finish([failure(job, Reason.NO_MODEL)])
             else:
-                self._rows[lease.job.id] = writer.rows_of(lease.job)
-                writer.add(lease.job)
+                self._rows[job.id] = writer.rows_of(job)
+                writer.add(job)
                 self._work.set()
 
     async def finish(self, outcomes: Iterable[Outcome]) -> None:
@@ -137,3 +146,8 @@ class Engine:
             except RedisError as error:
                 _log.warning("! redis", action="engine.redis", error=type(error).__name__)
                 await asyncio.sleep(0.2)
+
+
+def _with_candidates(job: Job, count: int) -> Job:
+    """The job with so many candidates to choose from, unless it names a number itself."""
+    return job if job.candidates is not None else replace(job, candidates=count)

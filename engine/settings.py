@@ -54,7 +54,7 @@ class EngineSettings(BaseSettings):
     slots: int = 64
     """Candidates of poems that the engine writes side by side."""
 
-    candidates: int = Field(default=8, ge=1, le=64)
+    candidates: int = Field(default=16, ge=1, le=64)
     """Candidates written for each poem, of which the best is shown."""
 
     threads: int = 2

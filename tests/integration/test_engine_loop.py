@@ -13,6 +13,7 @@ from engine.loop import Engine
 from engine.queue import Queue
 from engine.verse.checker import check
 from engine.verse.forms import FormName
+from engine.writer import Writer
 from tests.fakes.models import job, write_model
 
 
@@ -23,8 +24,8 @@ def champions(tmp_path_factory):
 
 
 @contextlib.asynccontextmanager
-async def serving(redis, champions, *, slots=8):
-    engine = Engine(Queue(redis, worker="w"), champions, slots=slots)
+async def serving(redis, champions, *, slots=8, candidates=1):
+    engine = Engine(Queue(redis, worker="w"), champions, slots=slots, candidates=candidates)
     task = asyncio.create_task(engine.serve())
     try:
         yield engine
@@ -87,3 +88,26 @@ async def test_a_finished_job_leaves_nothing_in_its_lane(redis, champions):
         await client.put(job(1))
         await collect(client, 1)
     assert await redis.xlen(keys.jobs(job(1).lane)) == 0
+
+
+async def test_a_job_alone_has_all_its_candidates_and_many_share_the_rows(
+    redis, champions, monkeypatch
+):
+    given = []
+    add = Writer.add
+
+    def spy(writer, job):
+        given.append(job.candidates)
+        add(writer, job)
+
+    monkeypatch.setattr(Writer, "add", spy)
+    client = EngineClient(redis)
+    for number in range(4):
+        await client.put(job(number))
+    async with serving(redis, champions, slots=16, candidates=8):
+        await collect(client, 4)
+        await client.put(job(9))
+        await collect(client, 1)
+        await client.put(job(10, candidates=2))
+        await collect(client, 1)
+    assert given == [4, 4, 4, 4, 8, 2]
