@@ -17,7 +17,7 @@ TEMPERATURE_MAX = 2.0
 class Style:
     """How poems are written for one chat."""
 
-    cell: Cell = Cell.GRU
+    cell: Cell = Cell.LSTM
     """The model family."""
     temperature: float = 0.8
     """Sampling temperature, `TEMPERATURE_MIN` to `TEMPERATURE_MAX`."""

@@ -89,10 +89,10 @@ HELP_HEADING = Text(
     "(up to seven characters):",
 )
 STYLE_SHOWN = Text(
-    zh="现在的写法：{cell}，温度 {temperature}，诗体{form}。要改就发 /style lstm 0.6 七绝。",
-    zh_hant="現在的寫法：{cell}，溫度 {temperature}，詩體{form}。要改就發 /style lstm 0.6 七絕。",
+    zh="现在的写法：{cell}，温度 {temperature}，诗体{form}。要改就发 /style gru 0.6 七绝。",
+    zh_hant="現在的寫法：{cell}，溫度 {temperature}，詩體{form}。要改就發 /style gru 0.6 七絕。",
     en="The style here: {cell}, temperature {temperature}, form {form}. "
-    "To change it: /style lstm 0.6 七绝.",
+    "To change it: /style gru 0.6 七绝.",
 )
 STYLE_CHANGED = Text(
     zh="好，以后这样写：{cell}，温度 {temperature}，诗体{form}。",

@@ -53,7 +53,7 @@ def compose(
     opening: Annotated[str, typer.Argument(help="What the poem begins with.")] = "",
     *,
     form: Annotated[FormName | None, typer.Option(help="The form; else one that fits.")] = None,
-    style: Annotated[Cell, typer.Option(help="The cell to write with.")] = Cell.GRU,
+    style: Annotated[Cell, typer.Option(help="The cell to write with.")] = Cell.LSTM,
     temperature: Annotated[float, typer.Option(min=0.1, max=2.0)] = 0.8,
     rhyme: Annotated[
         str | None, typer.Option(help="A rhyme group (東, 先, 陽 …) or a character that rhymes.")

@@ -74,7 +74,7 @@ async def test_one_line_can_be_asked_from_the_command_line(redis, talk):
         well, out = await talk(once="/poem 月 五绝", language=Language.EN)
     assert well
     assert f"\n  {POEM}\n" in out
-    assert out.rstrip().endswith("五绝 wujue · rhyme 尤 · gru")
+    assert out.rstrip().endswith("五绝 wujue · rhyme 尤 · lstm")
 
 
 async def test_at_a_terminal_it_asks_until_one_quits(redis, valkey_url, tmp_path):
@@ -153,7 +153,7 @@ async def test_of_several_poems_one_is_picked_by_its_number(redis, talk):
     assert "\n  3.\n  月空江夜风，" in shown
     assert "选它的编号" in shown
     assert "请先选一首" in refused
-    poem = "\n  月落空江夜，风吹远树秋。\n  故人千里外，一叶下汀洲。\n\n  五绝 · 尤韵 · gru\n\n"
+    poem = "\n  月落空江夜，风吹远树秋。\n  故人千里外，一叶下汀洲。\n\n  五绝 · 尤韵 · lstm\n\n"
     assert picked.endswith(poem)
     assert again.endswith(poem)
     assert "已经选了第 2 首" in other

@@ -67,7 +67,7 @@ async def test_a_poem_is_written_shown_and_recorded(fake, bot, engine, settings)
     [sent] = await shown(fake, 1)
     assert sent.chat_id == 7
     assert sent.text.startswith("月月落空江，")
-    assert sent.text.endswith("\n五绝 · 尤韵 · gru")
+    assert sent.text.endswith("\n五绝 · 尤韵 · lstm")
     assert sent.parameters["link_preview_options"] == {"is_disabled": True}
     assert "parse_mode" not in sent.parameters
     assert "reply_parameters" not in sent.parameters
@@ -304,7 +304,7 @@ async def test_of_three_poems_one_is_picked_after_a_restart_and_stays_picked(
     # Of the two edits the second changed nothing, which Telegram refuses and nobody notices.
     assert len(fake.edits) == 1
     now = fake.now(message)
-    assert now.text == f"{POEMS[1]}\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · gru"
+    assert now.text == f"{POEMS[1]}\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · lstm"
     assert now.buttons == []
     assert len(fake.sent) == 1
     async with Anthology.open(settings.anthology_url) as anthology:

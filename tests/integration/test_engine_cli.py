@@ -81,7 +81,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(environment, tmp_path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    for command in (("compose", "月"), ("inspect", str(path.parent))):
+    for command in (("compose", "月", "--style", "gru"), ("inspect", str(path.parent))):
         done = run("engine", *command, environment=environment)
         assert done.returncode == 2
         assert "damaged" in done.stderr
