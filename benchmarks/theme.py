@@ -4,7 +4,9 @@ Two ways to make a poem follow keywords. The encoder is a bidirectional GRU over
 characters whose summary is the state that the decoder starts from; it learns with the decoder
 frozen, from keywords taken out of the poems themselves by TF-IDF. The bias adds to each
 character's logit how much company it keeps with the keywords (PPMI). Both are measured on poems
-of the frozen test split with their own keywords: perplexity, told the form and the keywords.
+of the frozen test split with their own keywords (perplexity, told the form and the keywords), and
+on poems written on the themes below: how relevant they are, how many name a character of the
+theme, and how likely the model, told of nothing, thinks them.
 
     python -m benchmarks.theme lstm --data .pack/dataset.npz
 """
@@ -22,21 +24,48 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from benchmarks.telling import nats, write
 from engine.checkpoint import Checkpoint, load
-from engine.jobs import Cell
+from engine.jobs import Cell, Job
 from engine.model import LAYERS, Model, places, shift
 from engine.registry import Registry
-from engine.runner import THEME_MOST
+from engine.runner import THEME_MOST, Runner
+from engine.sequence import Sequence, make_sequence
 from engine.settings import EngineSettings, load_settings
 from engine.verse.forms import FORMS, FormName
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset
 
+THEMES = (
+    "邊塞",
+    "離別",
+    "思鄉",
+    "春雨",
+    "秋夜",
+    "登高",
+    "山寺",
+    "美人",
+    "飲酒",
+    "梅花",
+    "漁父",
+    "宮怨",
+    "送友",
+    "詠史",
+    "江南",
+    "雪",
+    "柳",
+    "蟬",
+    "牡丹",
+    "隱居",
+)
+SEEDS = range(1, 17)
+"""Qijue on each theme."""
 KEYWORDS = 3
 """Characters taken out of each poem."""
 HIDDEN = 128
 _BATCH_CHARACTERS = 2016
 _RATE = 2e-3
+_SLOTS = 64
 
 Tokens = npt.NDArray[np.int64]
 
@@ -139,7 +168,7 @@ def train(model: Model, data: dict[FormName, tuple[Tokens, Tokens]], *, minutes:
             optimizer.step()
             step += 1
             if step % 200 == 0:
-                typer.echo(f"step {step} epoch {epoch} loss {float(loss):.3f}", err=True)
+                typer.echo(f"step {step} epoch {epoch} loss {loss.item():.3f}", err=True)
         epoch += 1
 
 
@@ -168,6 +197,63 @@ def perplexity(
     return math.exp(nats / characters)
 
 
+class _Begun(Runner):
+    """Poems follow their theme by the state that they begin from, by the bias, or by both."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, model: Model, encoder: Encoder | None, weight: float
+    ) -> None:
+        super().__init__(checkpoint, slots=_SLOTS)
+        self._model, self._encoder, self._weight = model, encoder, weight
+
+    @torch.inference_mode()
+    def join(self, sequence: Sequence) -> int:
+        row = super().join(sequence)
+        company = self.checkpoint.tradition.company(sequence.theme)
+        self._bias[row] = self._weight * torch.from_numpy(company).clamp_max(THEME_MOST)
+        if self._encoder is not None:
+            themes = torch.tensor([sequence.theme])
+            state = self._encoder(self._model.characters(themes))  # (L, parts, 1, H)
+            self._state[:, row] = state.flatten(0, 1)[:, 0]
+        return row
+
+
+def relevance(
+    checkpoint: Checkpoint, model: Model, *, encoder: Encoder | None = None, weight: float = 0.0
+) -> dict[str, float]:
+    """What poems on `THEMES` at temperature 0.8 have to do with them."""
+    sequences = [
+        make_sequence(
+            Job(
+                id=f"{theme}:{seed}",
+                client="theme",
+                chat="theme",
+                form=FormName.QIJUE,
+                cell=checkpoint.shape.cell,
+                temperature=0.8,
+                seed=seed * 1009 + number,
+                theme=theme,
+            ),
+            checkpoint.vocabulary,
+            checkpoint.priors,
+        )
+        for number, theme in enumerate(THEMES)
+        for seed in SEEDS
+    ]
+    poems = write(_Begun(checkpoint, model, encoder, weight), sequences)
+    both = [(set(s.theme), poem) for s, poem in zip(sequences, poems, strict=True)]
+    near = [
+        checkpoint.tradition.association(sorted(theme), [i for i in poem if i not in theme])
+        for theme, poem in both
+    ]
+    return {
+        "relevance": sum(near) / len(near),
+        "names it": sum(bool(theme & set(poem)) for theme, poem in both) / len(both),
+        "nats": nats(checkpoint, FormName.QIJUE, poems),
+        "repetition": sum(1 - len(set(poem)) / len(poem) for poem in poems) / len(poems),
+    }
+
+
 def main(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
     data: Annotated[Path, typer.Option(help="A file of `corpus pack`.")],
@@ -188,15 +274,24 @@ def main(
         arrays = {form: verses.tokens.astype(np.int64) for form, verses in poems}
         sides[split] = {form: (tokens, keywords(tokens, idf)) for form, tokens in arrays.items()}
     test = sides[Split.TEST]
+    weights = (1.0, 2.0, 3.0, 4.0)
     figures: dict[str, object] = {
         "checkpoint": loaded.id,
-        "none": perplexity(loaded, model, test),
-        "bias": {str(w): perplexity(loaded, model, test, weight=w) for w in (1.0, 2.0, 3.0)},
+        "none": {"perplexity": perplexity(loaded, model, test), **relevance(loaded, model)},
     }
+    for weight in weights:
+        figures[f"bias {weight}"] = {
+            "perplexity": perplexity(loaded, model, test, weight=weight),
+            **relevance(loaded, model, weight=weight),
+        }
     encoder = train(model, sides[Split.TRAIN], minutes=minutes)
-    figures["encoder"] = perplexity(loaded, model, test, encoder=encoder)
+    for weight in (0.0, *weights):
+        figures[f"encoder and bias {weight}"] = {
+            "perplexity": perplexity(loaded, model, test, encoder=encoder, weight=weight),
+            **relevance(loaded, model, encoder=encoder, weight=weight),
+        }
     figures["minutes"] = minutes
-    typer.echo(json.dumps(figures))
+    typer.echo(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,12 @@ def tone_labels(vocabulary: Vocabulary) -> Tensor:
     return (level & ~oblique).long() + 2 * (oblique & ~level).long()
 
 
+def polyphones(vocabulary: Vocabulary) -> Tensor:
+    """Characters that can have either tone, bool, (V,)."""
+    table = torch.from_numpy(vocabulary.tone_table)
+    return table[1] & table[2]
+
+
 @torch.inference_mode()
 def score(
     model: Model,

@@ -22,7 +22,7 @@ from engine.model import Model, Shape, places, shift
 from engine.verse.forms import FORMS, FormName
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Verses
-from trainer.evaluate import score_forms, tone_labels, total
+from trainer.evaluate import polyphones, score_forms, tone_labels, total
 from trainer.loss import full_cross_entropy, sampled_cross_entropy
 from trainer.recipe import Recipe, Stage
 
@@ -104,6 +104,7 @@ class Run:
         self.optimizer = _optimizer(self.model, recipe)
         self.progress = Progress()
         self._tones = tone_labels(dataset.vocabulary).to(self.device)
+        self._polyphones = polyphones(dataset.vocabulary).to(self.device)
         self._plan = [
             (stage, _epoch_steps(dataset, stage, recipe.batch_characters))
             for stage in recipe.stages
@@ -206,7 +207,10 @@ class Run:
         rows, length = batch.tokens.shape
         told = torch.rand(rows, device=self.device) < self.recipe.told  # (B,)
         places_told = torch.rand(rows, length, device=self.device) < self.recipe.told_tone
-        tone = self._tones[batch.tokens] * (told[:, None] & places_told)
+        # A polyphone is told as the one or the other: left untold, "not told" would mean polyphone.
+        either = torch.randint(1, 3, (rows, length), device=self.device)
+        tone = torch.where(self._polyphones[batch.tokens], either, self._tones[batch.tokens])
+        tone = tone * (told[:, None] & places_told)
         return tone, batch.rhymes * told
 
     def _stage(self) -> tuple[Stage, float]:
