@@ -1,0 +1,1 @@
+"""What Yuefu's verse is measured against, and by what figures."""
