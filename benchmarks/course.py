@@ -9,6 +9,7 @@ Letters: B batch, T time, V vocabulary, S signs (V and four more), H hidden.
     python -m benchmarks.course CELL      train it; kill it, run it again, it goes on
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -140,6 +141,24 @@ def score(model: CourseModel, form: FormName, verses: Verses, *, unknown_types: 
     )
 
 
+@torch.inference_mode()
+def next_lines(model: CourseModel, form: FormName, tokens: Indices, line: int) -> Tensor:
+    """The likeliest line, sign by sign, after the first `line` lines of poems, (N, line length).
+
+    As in scoring, only characters are considered; `<unk>` is not.
+    """
+    length = FORMS[form].line_length
+    before = model.signs.texts(form, tokens)[:, : 1 + line * (length + 1)]
+    features, state = model(before)
+    written: list[Tensor] = []
+    for _ in range(length):
+        logits = model.logits(features[:, -1])[:, : model.signs.characters]
+        logits[:, UNKNOWN] = -torch.inf
+        written.append(logits.argmax(1))
+        features, state = model(written[-1][:, None], state)
+    return torch.stack(written, dim=1)
+
+
 class Training:
     """One training of the baseline. A training that was killed goes on where it last saved."""
 
@@ -248,19 +267,28 @@ class Training:
         self.step, self.losses = progress["step"], progress["losses"]
 
 
+def is_trained(folder: Path) -> bool:
+    """Whether a training in `folder` has come to its end."""
+    return (folder / _WEIGHTS).exists()
+
+
+def digest(folder: Path) -> str:
+    """8 hex digits of the sha256 of the weights in `folder`; `CourseError` if there are none."""
+    if not is_trained(folder):
+        raise CourseError(
+            f"no trained baseline in {folder}: run «python -m benchmarks.course CELL» first"
+        )
+    return hashlib.sha256((folder / _WEIGHTS).read_bytes()).hexdigest()[:8]
+
+
 def load(folder: Path, dataset: Dataset) -> CourseModel:
     """The trained baseline of `folder`; `CourseError` if it is not there or of other data."""
-    try:
-        progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
-        weights = load_file(folder / _WEIGHTS)
-    except OSError as error:
-        raise CourseError(
-            f"no trained baseline in {folder}: run «python -m benchmarks.course CELL»"
-        ) from error
+    digest(folder)
+    progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
     if progress["dataset"] != dataset.fingerprint:
         raise CourseError(f"the baseline in {folder} was trained on other data")
     model = CourseModel(Cell(progress["cell"]), Signs(characters=len(dataset.vocabulary)))
-    model.load_state_dict(weights)
+    model.load_state_dict(load_file(folder / _WEIGHTS))
     return model.eval()
 
 

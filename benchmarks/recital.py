@@ -1,7 +1,7 @@
 """Poems by the course's model: sampling, the likeliest sign, or beam search. No rules.
 
-Given a first character, it writes signs until it ends the text itself. What comes out is cut at
-its own punctuation; whether that is a poem in some form, the checker says.
+Given a first character, it writes signs until it ends the text itself. Whether what
+comes out, cut at its own punctuation, is a poem in some form, the checker says.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.course import HIDDEN, LAYERS, CourseModel
 from engine.jobs import Cell
-from engine.verse.checker import split_lines
 from engine.vocabulary import UNKNOWN, Vocabulary
 
 _LONGEST = 100  # signs; the longest form has 64 with its punctuation
@@ -32,6 +31,11 @@ class Manner:
     """Texts kept side by side in a beam search; 0 for none."""
 
     @property
+    def by_chance(self) -> bool:
+        """Whether the same first character can give another poem."""
+        return bool(self.noise) or (self.temperature is not None and not self.beam)
+
+    @property
     def title(self) -> str:
         """In a few words."""
         start = f", state σ {self.noise}" if self.noise else ""
@@ -44,8 +48,8 @@ class Manner:
 @torch.inference_mode()
 def recite(
     model: CourseModel, vocabulary: Vocabulary, heads: Sequence[str], manner: Manner, *, seed: int
-) -> list[tuple[str, ...]]:
-    """A text for each first character, as its lines."""
+) -> list[str]:
+    """A text for each first character, as the model punctuates it."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.tensor([vocabulary.index(head) for head in heads])
     state = _initial(model.cell, len(heads), manner.noise, generator)
@@ -55,7 +59,7 @@ def recite(
         ]
     else:
         rows = _sample(model, first, state, manner.temperature, generator)
-    return [split_lines(_print(model, vocabulary, row)) for row in rows]
+    return [_print(model, vocabulary, row) for row in rows]
 
 
 def _sample(
@@ -145,18 +149,3 @@ def _print(model: CourseModel, vocabulary: Vocabulary, row: Sequence[int]) -> st
     marks = {signs.comma: "，", signs.stop: "。", signs.start: _GAP, UNKNOWN: _GAP}
     ended = row[: row.index(signs.end)] if signs.end in row else row
     return "".join(marks.get(sign) or vocabulary.chars[sign] for sign in ended)
-
-
-@torch.inference_mode()
-def continue_line(model: CourseModel, texts: Tensor, length: int) -> Tensor:
-    """The likeliest characters after texts, one after another, (N, T) to (N, length).
-
-    As in scoring, only characters are considered: the form says where the line ends.
-    """
-    features, state = model(texts)
-    written: list[Tensor] = []
-    for _ in range(length):
-        chosen = model.logits(features[:, -1])[:, : model.signs.characters].argmax(1)
-        written.append(chosen)
-        features, state = model(chosen[:, None], state)
-    return torch.stack(written, dim=1)

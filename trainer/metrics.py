@@ -6,7 +6,7 @@ written ones. A poem is given as its lines, without punctuation. n-grams never c
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from engine.verse.checker import Rule, Verdict, check
+from engine.verse.checker import Rule, check
 from engine.verse.forms import FORMS, FormName
 from engine.verse.script import fold
 from engine.vocabulary import UNKNOWN, Vocabulary
@@ -28,7 +28,6 @@ TONE_RULES = frozenset(
     {Rule.TONE, Rule.OPPOSITION, Rule.ADHESION, Rule.LONE_LEVEL, Rule.LEVEL_ENDING}
 )
 """What can be wrong with a poem's tones: together they are its whole tonal pattern."""
-_LONGEST_LINE = max(form.line_length for form in FORMS.values())
 
 
 # --- rules ----------------------------------------------------------------------------------
@@ -49,23 +48,32 @@ class Specimen:
 def rule_rates(specimens: Iterable[Specimen]) -> dict[str, float]:
     """The share of poems that keep each rule of `engine.verse.checker`.
 
-    Besides the rules: `tones`, the whole tonal pattern (`TONE_RULES`), and `all`. Polyphones are
-    judged permissively. A poem in no form, or in another than asked, keeps no rule: there is no
-    template to judge it by.
+    Besides the rules: `tones`, the whole tonal pattern (`TONE_RULES`); `even_rhyme`, the rhyme of
+    every second line, whatever the first does; and `all`. Polyphones are judged permissively. A
+    poem in no form, or in another than asked, keeps no rule: there is no template to judge it by.
     """
-    broken = [_broken(specimen) for specimen in specimens]
-    count = max(1, len(broken))
-    rates = {str(rule): sum(rule not in each for each in broken) / count for rule in Rule}
-    rates["tones"] = sum(not each & TONE_RULES for each in broken) / count
-    rates["all"] = sum(not each for each in broken) / count
-    return rates
+    kept: Counter[str] = Counter()
+    count = 0
+    for specimen in specimens:
+        kept.update(_kept(specimen))
+        count += 1
+    names = [*map(str, Rule), "tones", "even_rhyme", "all"]
+    return {name: kept[name] / max(1, count) for name in names}
 
 
-def _broken(specimen: Specimen) -> frozenset[Rule]:
-    verdict: Verdict = check(specimen.lines, opening=specimen.opening)
+def _kept(specimen: Specimen) -> Iterator[str]:
+    """The names of what a poem keeps."""
+    verdict = check(specimen.lines, opening=specimen.opening)
     if verdict.form is None or specimen.form not in (None, verdict.form):
-        return frozenset(Rule)
-    return verdict.broken()
+        return
+    broken = verdict.broken()
+    yield from (str(rule) for rule in Rule if rule not in broken)
+    if not broken & TONE_RULES:
+        yield "tones"
+    if all(found.rule is not Rule.RHYME or found.line == 1 for found in verdict.violations):
+        yield "even_rhyme"
+    if verdict.ok:
+        yield "all"
 
 
 # --- repetition and diversity ---------------------------------------------------------------
@@ -125,15 +133,16 @@ class KnownLines:
 
     def __init__(self, lines: Iterable[npt.NDArray[np.uint32]]) -> None:
         """Index lines, given as arrays of code points (N, length); 0 stands for no character."""
-        whole: list[Hashes] = []
-        parts: dict[int, list[Hashes]] = {n: [] for n in range(1, _LONGEST_LINE + 1)}
-        for block in lines:
-            length = block.shape[1]
-            whole.append(_hashes(block, length)[:, 0])
-            for n in range(1, length + 1):
-                parts[n].append(np.unique(_hashes(block, n)[_windows(block != 0, n).all(axis=2)]))
-        self._whole = np.unique(np.concatenate(whole))
-        self._parts = {n: np.unique(np.concatenate(found)) for n, found in parts.items() if found}
+        blocks = list(lines)
+        self._whole = np.unique(
+            np.concatenate([_hashes(block, block.shape[1]).ravel() for block in blocks])
+        )
+        self._parts = {
+            n: np.unique(
+                np.concatenate([_without_gaps(block, n) for block in blocks if block.shape[1] >= n])
+            )
+            for n in range(1, max(block.shape[1] for block in blocks) + 1)
+        }
 
     @classmethod
     def of(cls, verses: Mapping[FormName, Verses], vocabulary: Vocabulary) -> "KnownLines":
@@ -185,6 +194,12 @@ def _hashes(block: npt.NDArray[np.uint32], n: int) -> Hashes:
         value = (value ^ windows[:, :, place]) * np.uint64(_MULTIPLIER)
         value ^= value >> np.uint64(29)
     return value
+
+
+def _without_gaps(block: npt.NDArray[np.uint32], n: int) -> Hashes:
+    """The hashes of the n-grams that hold no 0, all in one row."""
+    whole = _windows(block != 0, n).all(axis=2)
+    return _hashes(block, n)[whole]
 
 
 def _codes(line: str) -> npt.NDArray[np.uint32]:

@@ -43,6 +43,11 @@ def test_a_named_tone_fault_breaks_the_tonal_pattern():
     assert rates[Rule.TONE] == rates[Rule.RHYME] == 1.0
 
 
+def test_a_first_line_that_rhymes_elsewhere_leaves_the_even_lines_their_rhyme():
+    rates = rule_rates([Specimen(lines=("細雨無聲落晚天", *QIJUE[1:]))])
+    assert (rates[Rule.RHYME], rates["even_rhyme"]) == (0.0, 1.0)
+
+
 def test_a_poem_in_no_form_or_another_than_asked_keeps_no_rule():
     rates = rule_rates([Specimen(lines=WUJUE[:3]), Specimen(lines=QIJUE, form=FormName.WUJUE)])
     assert set(rates.values()) == {0.0}

@@ -1,0 +1,115 @@
+"""Yuefu's own checkpoints under the benchmarks: writing, scoring, continuing a poem."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.checkpoint import Checkpoint
+from engine.jobs import Job, Poem
+from engine.model import Model, places, shift
+from engine.verse.forms import FORMS, FormName
+from engine.vocabulary import UNKNOWN
+from engine.writer import Writer
+from trainer.dataset import Indices, Verses
+from trainer.evaluate import Score, tone_labels
+
+SLOTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One poem to be written."""
+
+    form: FormName
+    """Its form."""
+    opening: str
+    """What it shall begin with."""
+    seed: int
+    """Its seed."""
+
+
+def write(
+    checkpoint: Checkpoint, asks: Iterable[Ask], *, temperature: float, candidates: int
+) -> list[Poem | None]:
+    """Write poems through the engine's writer, in the order asked; None where it refused."""
+    writer = Writer(checkpoint, slots=SLOTS)
+    jobs = [
+        Job(
+            id=str(number),
+            client="benchmarks",
+            chat="benchmarks",
+            form=ask.form,
+            cell=checkpoint.shape.cell,
+            temperature=temperature,
+            seed=ask.seed,
+            opening=ask.opening,
+            candidates=candidates,
+        )
+        for number, ask in enumerate(asks)
+    ]
+    for job in jobs:
+        writer.add(job)
+    outcomes = {}
+    while not writer.idle:
+        outcomes.update({outcome.job_id: outcome for outcome in writer.step()})
+    found = [outcomes[job.id] for job in jobs]
+    return [outcome if isinstance(outcome, Poem) else None for outcome in found]
+
+
+@torch.inference_mode()
+def score_together(
+    checkpoints: Sequence[Checkpoint], form: FormName, verses: Verses, *, told: bool
+) -> Score:
+    """Score poems of one form by the mean of several models' probabilities (a uniform mixture).
+
+    The checkpoints share a vocabulary. Otherwise as `trainer.evaluate.score`.
+    """
+    models = [checkpoint.model() for checkpoint in checkpoints]
+    vocabulary, types = checkpoints[0].vocabulary, checkpoints[0].unknown_types
+    labels = tone_labels(vocabulary)
+    nats, unknown = 0.0, int((verses.tokens == UNKNOWN).sum())
+    for first in range(0, len(verses), 128):
+        tokens = torch.from_numpy(verses.tokens[first : first + 128].astype("int64"))
+        rhyme = torch.from_numpy(verses.rhymes[first : first + 128].astype("int64"))
+        tone = labels[tokens] * told
+        logs = [_logs(model, form, tokens, tone, rhyme * told) for model in models]
+        chosen = torch.stack(logs).logsumexp(0) - math.log(len(models))  # (B, T)
+        nats -= float(chosen.sum())
+    return Score(
+        nats=nats + unknown * math.log(max(types, 1)),
+        characters=verses.tokens.size,
+        unknown=unknown,
+    )
+
+
+def _logs(model: Model, form: FormName, tokens: Tensor, tone: Tensor, rhyme: Tensor) -> Tensor:
+    """The log probability of each character of whole poems, (B, T)."""
+    before, above = shift(tokens, FORMS[form].line_length, model.shape.vocabulary)
+    features = model(before, above, torch.tensor(places(form)), tone, rhyme)
+    logs = model.logits(features).log_softmax(-1)  # (B, T, V)
+    return logs.gather(-1, tokens[..., None])[..., 0]
+
+
+@torch.inference_mode()
+def next_lines(model: Model, form: FormName, tokens: Indices, line: int) -> Tensor:
+    """The likeliest line, character by character, after the first `line` lines, (N, line length).
+
+    The model is told the form only; `<unk>` is not considered.
+    """
+    length = FORMS[form].line_length
+    first = line * length
+    poem = torch.from_numpy(tokens[:, : first + length].astype("int64"))
+    place = torch.tensor(places(form))[: first + length]
+    tone, rhyme = torch.zeros_like(poem), torch.zeros_like(poem[:, 0])
+    for position in range(first, first + length):
+        # What stands from `position` on is still the poem's own: the model never reads it.
+        until = position + 1
+        before, above = shift(poem[:, :until], length, model.shape.vocabulary)
+        features = model(before, above, place[:until], tone[:, :until], rhyme)[:, -1]
+        logits = model.logits(features)
+        logits[:, UNKNOWN] = -torch.inf
+        poem[:, position] = logits.argmax(1)
+    return poem[:, first:]

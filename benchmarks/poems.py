@@ -1,0 +1,55 @@
+"""The poems and openings that every system is measured on: fixed by rule, never picked."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from random import Random
+
+from engine.verse.forms import FORMS, Form, FormName
+from engine.vocabulary import UNKNOWN
+from trainer.corpus import Era, Split
+from trainer.dataset import Dataset, Verses
+
+Lines = tuple[str, ...]
+
+
+def cut(form: Form, text: str) -> Lines:
+    """The lines of a poem given as one string."""
+    length = form.line_length
+    return tuple(text[first : first + length] for first in range(0, len(text), length))
+
+
+def openings(dataset: Dataset, count: int) -> list[str]:
+    """The commonest first characters of the Tang training poems, commonest first."""
+    seen: Counter[int] = Counter()
+    for part in dataset.select(Split.TRAIN, [Era.TANG]).values():
+        seen.update(part.tokens[:, 0].tolist())
+    del seen[UNKNOWN]
+    ranked = sorted(seen, key=lambda index: (-seen[index], index))
+    return [dataset.vocabulary.chars[index] for index in ranked[:count]]
+
+
+def poems(dataset: Dataset, verses: Mapping[FormName, Verses]) -> Iterator[tuple[FormName, Lines]]:
+    """The poems of some verses, but those with a character that the vocabulary lacks."""
+    for form, part in verses.items():
+        for row in part.tokens[(part.tokens != UNKNOWN).all(axis=1)].tolist():
+            yield form, cut(FORMS[form], dataset.vocabulary.decode(row))
+
+
+def first_of_each_form(
+    dataset: Dataset, verses: Mapping[FormName, Verses], count: int
+) -> list[Lines]:
+    """The first `count` poems of each form."""
+    taken: Counter[FormName] = Counter()
+    found: list[Lines] = []
+    for form, lines in poems(dataset, verses):
+        taken[form] += 1
+        if taken[form] <= count:
+            found.append(lines)
+    return found
+
+
+def shuffled(lines: Lines, random: Random) -> Lines:
+    """The same characters in another order, in lines of the same length."""
+    text = "".join(lines)
+    mixed = "".join(random.sample(text, len(text)))
+    return tuple(mixed[i : i + len(lines[0])] for i in range(0, len(text), len(lines[0])))

@@ -1,0 +1,212 @@
+"""How good the verse is, beside baselines and real poems: one command, one table.
+
+    python -m benchmarks.course lstm       the baseline, once; also --share 0.22 with rnn, gru, lstm
+    python -m benchmarks.quality           measures, prints, writes docs/quality.md, docs/samples.md
+
+Figures are kept under the data folder; `--again rules --again sample/gru` measures those anew.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import engine
+from benchmarks import course
+from benchmarks.course import CourseError
+from benchmarks.figures import Folder, Part, measure_all
+from benchmarks.recital import Manner
+from benchmarks.report import quality_page, samples_page
+from benchmarks.settings import BenchmarkSettings
+from engine.checkpoint import CheckpointError
+from engine.jobs import Cell
+from engine.registry import Registry
+from engine.settings import SettingsError, load_settings
+from engine.verse.forms import FormName
+from trainer.corpus import CorpusError, Era
+from trainer.dataset import DatasetError
+
+MANNERS = (
+    Manner(),
+    Manner(noise=0.5),
+    Manner(beam=5),
+    Manner(temperature=0.2),
+    Manner(temperature=0.5),
+    Manner(temperature=1.0),
+    Manner(temperature=1.0, noise=0.5),
+    Manner(temperature=1.2),
+)
+"""How the course model writes, by the ideas of the course."""
+TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
+SMALL = 0.22
+"""The share of the training by which the three cells are compared: 3 million characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be measured."""
+
+    models: Mapping[str, Path]
+    """Checkpoints by the name that the tables give them."""
+    baselines: Mapping[str, Path]
+    """Folders of trained course models by name."""
+    count: int
+    """Poems per form and checkpoint for the rates of the rules."""
+    candidates: int
+    """The engine's default number of candidates."""
+    engine: str
+    """Digest of the engine's source: another engine writes other poems."""
+
+    def parts(self) -> list[Part]:
+        """Every part, the long ones first."""
+        return [*self._ours(), *self._course(), *self._others()]
+
+    def _ours(self) -> Iterator[Part]:
+        for name, path in self.models.items():
+            here = {"checkpoint": str(path)}
+            writes = {**here, "engine": self.engine}
+            for form in reversed(FormName):
+                how = {"form": form, "count": self.count, "candidates": self.candidates}
+                yield Part(name=f"rules/{name}/{form}", measure="our_rules", arguments=writes | how)
+            for temperature in TEMPERATURES:
+                for candidates in dict.fromkeys((1, self.candidates)):
+                    yield Part(
+                        name=f"sample/{name}/{temperature}/{candidates}",
+                        measure="our_sample",
+                        arguments=writes | {"temperature": temperature, "candidates": candidates},
+                    )
+            yield Part(
+                name=f"poems/{name}",
+                measure="our_poems",
+                arguments=writes | {"candidates": self.candidates},
+            )
+            yield Part(name=f"perplexity/{name}", measure="our_perplexity", arguments=here)
+            yield Part(name=f"next/{name}", measure="our_next_line", arguments=here)
+        if len(self.models) > 1:
+            both = {"checkpoints": [str(path) for path in self.models.values()][:2]}
+            name = " + ".join(list(self.models)[:2])
+            yield Part(name=f"perplexity/{name}", measure="joint_perplexity", arguments=both)
+
+    def _course(self) -> Iterator[Part]:
+        for name, path in self.baselines.items():
+            here = {"folder": str(path), "weights": course.digest(path)}
+            yield Part(name=f"perplexity/{name}", measure="course_perplexity", arguments=here)
+            yield Part(name=f"next/{name}", measure="course_next_line", arguments=here)
+            for manner in MANNERS if name == "course lstm" else (Manner(temperature=1.0),):
+                yield Part(
+                    name=f"sample/{name}/{manner.title}",
+                    measure="course_sample",
+                    arguments=here | {"manner": asdict(manner)},
+                )
+            if name == "course lstm":
+                yield Part(name=f"poems/{name}", measure="course_poems", arguments=here)
+
+    def _others(self) -> Iterator[Part]:
+        for name, eras in (("5-gram, Tang and Song", list(Era)), ("5-gram, Tang", [Era.TANG])):
+            arguments = {"eras": eras}
+            yield Part(name=f"perplexity/{name}", measure="ngram_perplexity", arguments=arguments)
+        for form in FormName:
+            yield Part(
+                name=f"checker/{form}", measure="tang_by_the_checker", arguments={"form": form}
+            )
+        yield Part(name="sample/Tang", measure="tang_sample", arguments={})
+        yield Part(name="next/another poem", measure="tang_next_line", arguments={})
+
+
+def main(
+    *,
+    count: Annotated[int, typer.Option(min=1, help="Poems per form for the rules.")] = 1000,
+    candidates: Annotated[int, typer.Option(min=1, help="The engine's default number.")] = 8,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="Further checkpoints: folders or ids.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="A file of `trainer corpus pack`.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Where figures and baselines are.")] = None,
+    output: Annotated[Path, typer.Option(help="The folder of the two pages.")] = Path("docs"),
+    again: Annotated[
+        list[str] | None, typer.Option(help="Measure anew the parts whose names begin so.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
+) -> None:
+    """Measure everything that is not yet known, print the tables and write them to the docs."""
+    out = Console(highlight=False, soft_wrap=True)
+    err = Console(stderr=True, highlight=False)
+    try:
+        settings = load_settings(BenchmarkSettings)
+        folder = state or settings.state_folder
+        plan = Plan(
+            models=_models(Registry(settings.models_folder), checkpoint or []),
+            baselines=_baselines(folder, settings),
+            count=count,
+            candidates=candidates,
+            engine=_digest_of_engine(),
+        )
+        pack, fingerprint = _pack(settings, data, folder)
+        figures = measure_all(
+            plan.parts(),
+            Folder(folder / "figures", fingerprint),
+            pack,
+            again=again or [],
+            processes=processes,
+            tell=err.print,
+        )
+    except (CheckpointError, CorpusError, CourseError, DatasetError, SettingsError) as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(2) from None
+    page = quality_page(figures, plan.models, count=count, candidates=candidates)
+    (output / "quality.md").write_text(page, encoding="utf-8")
+    (output / "samples.md").write_text(
+        samples_page(figures, plan.models, candidates=candidates), encoding="utf-8"
+    )
+    out.print(page, markup=False)
+
+
+def _models(registry: Registry, further: Sequence[str]) -> dict[str, Path]:
+    """The champions by cell, gru and lstm first, then what was named."""
+    champions = registry.champions()
+    ordered = {
+        cell: champions[cell] for cell in (Cell.GRU, Cell.LSTM, Cell.RNN) if cell in champions
+    }
+    models = {str(cell): path for cell, path in ordered.items()}
+    for name in further:
+        path = registry.find(name)
+        cell = path.name.partition("-")[0]
+        models[cell if cell not in models else path.name] = path
+    return models
+
+
+def _baselines(folder: Path, settings: BenchmarkSettings) -> dict[str, Path]:
+    """The trained course models: the full one first.
+
+    Raises:
+        CourseError: the full one is missing.
+    """
+    wanted = {"course lstm": settings.baseline_folder(folder, Cell.LSTM, 1.0)}
+    for cell in Cell:
+        wanted[f"course {cell}, short"] = settings.baseline_folder(folder, cell, SMALL)
+    course.digest(wanted["course lstm"])
+    return {name: path for name, path in wanted.items() if course.is_trained(path)}
+
+
+def _pack(settings: BenchmarkSettings, data: Path | None, folder: Path) -> tuple[Path, str]:
+    """The packed poems, made of the corpus where no pack is given, and their fingerprint."""
+    dataset = settings.dataset(data)
+    if data is None:
+        data = folder / "dataset.npz"
+        dataset.save(data)
+    return data, dataset.fingerprint
+
+
+def _digest_of_engine() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(str(engine.__file__)).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+if __name__ == "__main__":
+    typer.run(main)
