@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import measures
 from benchmarks.measures import Bench, Figures
+from engine import logs
 from engine.files import replace_file
 
 
@@ -91,12 +92,18 @@ def _measured(
         return
     # Spawned, not forked: torch's threads do not survive a fork.
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        processes, mp_context=get_context("spawn"), initializer=_prepare
     ) as pool:
         running = {pool.submit(_measure, part, pack): part for part in parts}
         for done in as_completed(running):
             figures, seconds = done.result()
             yield running[done], figures, seconds
+
+
+def _prepare() -> None:
+    """In a worker: one thread, and no word of poems that were begun again."""
+    torch.set_num_threads(1)
+    logs.configure(level="WARNING", secrets=frozenset())
 
 
 def _measure(part: Part, pack: Path) -> tuple[Figures, float]:

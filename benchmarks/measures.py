@@ -46,8 +46,9 @@ Measure = Callable[..., Figures]
 
 SAMPLE = 200
 """Poems in a sample: 50 of each form, where a form can be asked for."""
-OPENINGS, SAME_OPENING = 10, 20
-"""For same-opening likeness: how many openings, and how many poems of each."""
+OPENINGS, SAME_OPENING, SEARCHED = 10, 20, 4
+"""For same-opening likeness: how many openings, and how many poems of each; of searched ones, which
+cost more and differ by their plan only, fewer."""
 _CONTINUED = (1, 3)  # BLEU: the lines that close the first and the second couplet
 
 
@@ -240,7 +241,27 @@ def our_sample(
 ) -> Figures:
     """The sample metrics over poems of a checkpoint."""
     del engine
-    loaded, forms = load(Path(checkpoint)), list(FormName)
+    loaded = load(Path(checkpoint))
+
+    def write(asks: Sequence[Ask]) -> list[Poem | None]:
+        return ours.write(loaded, asks, temperature=temperature, candidates=candidates)
+
+    return _our_sample(bench, write)
+
+
+def our_search_sample(bench: Bench, *, checkpoint: str, beams: int, engine: str) -> Figures:
+    """The sample metrics over the likeliest poems of a checkpoint, one plan a poem."""
+    del engine
+    loaded = load(Path(checkpoint))
+    return _our_sample(bench, lambda asks: ours.search(loaded, asks, beams=beams), SEARCHED)
+
+
+def _our_sample(
+    bench: Bench,
+    write: Callable[[Sequence[Ask]], list[Poem | None]],
+    same_opening: int = SAME_OPENING,
+) -> Figures:
+    forms = list(FormName)
     heads = openings(bench.dataset, SAMPLE)
     asks = [
         Ask(form=forms[number % len(forms)], opening=head, seed=number)
@@ -249,22 +270,21 @@ def our_sample(
     again = [
         Ask(form=FormName.QIJUE, opening=head, seed=1000 + number)
         for head in heads[:OPENINGS]
-        for number in range(SAME_OPENING)
+        for number in range(same_opening)
     ]
-    poems_ = ours.write(loaded, asks + again, temperature=temperature, candidates=candidates)
+    written = write([*asks, *again])
     specimens = [
         Specimen(lines=poem.lines, opening=ask.opening, form=ask.form)
-        for ask, poem in zip(asks, poems_, strict=False)
+        for ask, poem in zip(asks, written, strict=False)
         if poem is not None
     ]
-    rest = poems_[len(asks) :]
+    rest = written[len(asks) :]
     same = [
-        [poem.lines for poem in rest[first : first + SAME_OPENING] if poem is not None]
-        for first in range(0, len(rest), SAME_OPENING)
+        [poem.lines for poem in rest[first : first + same_opening] if poem is not None]
+        for first in range(0, len(rest), same_opening)
     ]
-    mean = fmean(_nats(poem) for poem in poems_ if poem is not None)
-    figures = _sample(bench, specimens, same)
-    return {**figures, "cell": loaded.shape.cell, "nats": mean}
+    mean = fmean(_nats(poem) for poem in written if poem is not None)
+    return {**_sample(bench, specimens, same), "nats": mean}
 
 
 def _nats(poem: Poem) -> float:
@@ -280,7 +300,6 @@ def _sample(
         (other[0][0] + lines[0][1:], *lines[1:])
         for lines, other in zip(found, found[1:] + found[:1], strict=True)
     ]
-    alike = [value for group in same_opening if not math.isnan(value := likeness(group))]
     return {
         "poems": len(specimens),
         "characters": sum(len("".join(lines)) for lines in found),
@@ -288,7 +307,7 @@ def _sample(
         "repetition": fmean(map(repetition, found)),
         "distinct_1": distinct(found, 1),
         "distinct_2": distinct(found, 2),
-        "likeness": fmean(alike),
+        "likeness": _mean(map(likeness, same_opening)),
         **asdict(novelty(found, bench.known)),
         "relevance": _relevance(bench, found),
         "relevance_by_chance": _relevance(bench, exchanged),
@@ -296,9 +315,14 @@ def _sample(
 
 
 def _relevance(bench: Bench, found: Iterable[Lines]) -> float:
-    """Mean relevance of each poem to its first character, where it can be told."""
-    each = [bench.association.relevance(lines, lines[0][0]) for lines in found]
-    return fmean(value for value in each if not math.isnan(value))
+    """Mean relevance of the poems to their first characters, where it can be told."""
+    return _mean(bench.association.relevance(lines, lines[0][0]) for lines in found)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean of those that are numbers."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
 
 
 # --- poems to read --------------------------------------------------------------------------

@@ -37,17 +37,7 @@ def write(
     """Write poems through the engine's writer, in the order asked; None where it refused."""
     writer = Writer(checkpoint, slots=SLOTS)
     jobs = [
-        Job(
-            id=str(number),
-            client="benchmarks",
-            chat="benchmarks",
-            form=ask.form,
-            cell=checkpoint.shape.cell,
-            temperature=temperature,
-            seed=ask.seed,
-            opening=ask.opening,
-            candidates=candidates,
-        )
+        _job(checkpoint, number, ask, temperature=temperature, candidates=candidates)
         for number, ask in enumerate(asks)
     ]
     for job in jobs:
@@ -57,6 +47,31 @@ def write(
         outcomes.update({outcome.job_id: outcome for outcome in writer.step()})
     found = [outcomes[job.id] for job in jobs]
     return [outcome if isinstance(outcome, Poem) else None for outcome in found]
+
+
+def search(checkpoint: Checkpoint, asks: Iterable[Ask], *, beams: int) -> list[Poem | None]:
+    """The likeliest poems that beam search finds, in the order asked; one beam is greedy."""
+    writer = Writer(checkpoint, slots=beams)
+    return [
+        writer.likeliest(_job(checkpoint, number, ask, temperature=1.0, candidates=1), beams=beams)
+        for number, ask in enumerate(asks)
+    ]
+
+
+def _job(
+    checkpoint: Checkpoint, number: int, ask: Ask, *, temperature: float, candidates: int
+) -> Job:
+    return Job(
+        id=str(number),
+        client="benchmarks",
+        chat="benchmarks",
+        form=ask.form,
+        cell=checkpoint.shape.cell,
+        temperature=temperature,
+        seed=ask.seed,
+        opening=ask.opening,
+        candidates=candidates,
+    )
 
 
 @torch.inference_mode()

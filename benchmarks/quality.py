@@ -42,6 +42,7 @@ MANNERS = (
 )
 """How the course model writes, by the ideas of the course."""
 TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
+BEAMS = (1, 5)
 SMALL = 0.22
 """The share of the training by which the three cells are compared: 3 million characters."""
 
@@ -79,6 +80,12 @@ class Plan:
                         measure="our_sample",
                         arguments=writes | {"temperature": temperature, "candidates": candidates},
                     )
+            for beams in BEAMS if name == Cell.GRU else ():
+                yield Part(
+                    name=f"sample/{name}/{'argmax' if beams == 1 else f'beam {beams}'}",
+                    measure="our_search_sample",
+                    arguments=writes | {"beams": beams},
+                )
             yield Part(
                 name=f"poems/{name}",
                 measure="our_poems",
@@ -120,7 +127,9 @@ class Plan:
 def main(
     *,
     count: Annotated[int, typer.Option(min=1, help="Poems per form for the rules.")] = 1000,
-    candidates: Annotated[int, typer.Option(min=1, help="The engine's default number.")] = 8,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="Candidates a poem; else the engine's setting.")
+    ] = None,
     checkpoint: Annotated[
         list[str] | None, typer.Option(help="Further checkpoints: folders or ids.")
     ] = None,
@@ -142,7 +151,7 @@ def main(
             models=_models(Registry(settings.models_folder), checkpoint or []),
             baselines=_baselines(folder, settings),
             count=count,
-            candidates=candidates,
+            candidates=candidates or settings.candidates,
             engine=_digest_of_engine(),
         )
         pack, fingerprint = _pack(settings, data, folder)
@@ -157,10 +166,10 @@ def main(
     except (CheckpointError, CorpusError, CourseError, DatasetError, SettingsError) as error:
         err.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(2) from None
-    page = quality_page(figures, plan.models, count=count, candidates=candidates)
+    page = quality_page(figures, plan.models, count=count, candidates=plan.candidates)
     (output / "quality.md").write_text(page, encoding="utf-8")
     (output / "samples.md").write_text(
-        samples_page(figures, plan.models, candidates=candidates), encoding="utf-8"
+        samples_page(figures, plan.models, candidates=plan.candidates), encoding="utf-8"
     )
     out.print(page, markup=False)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.measures import OPENINGS, SAME_OPENING, SAMPLE, Figures
+from benchmarks.measures import OPENINGS, SAME_OPENING, SAMPLE, SEARCHED, Figures
 from engine.verse.checker import Rule
 from engine.verse.forms import FORMS, FormName
 
@@ -70,6 +70,8 @@ form in the test split. n-grams do not cross lines.
   with the size of the sample, which is why that is given in characters.
 - *alike*: mean Jaccard similarity (Jaccard 1912) of the bigram sets of poems with one opening,
   {SAME_OPENING} qijue for each of {OPENINGS} openings; for real Tang, qijue of the training split.
+  Of ours by argmax or beam search there are {SEARCHED}, which differ by their plan, which is to say
+  by tones and rhyme.
 - *copied poems*: poems with a whole line of the training set (Tang and Song). *Longest copy*: the
   longest substring of a line that a training line has, mean over lines, in characters.
   *Copied 4-grams*: the share of 4-grams that stand in a training line.

@@ -1,5 +1,6 @@
 """The baselines and the figures that Yuefu is measured by."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -7,18 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import course, ours
+from benchmarks import course, measures, ours, report
 from benchmarks.course import CourseError, CourseModel, Signs, Training, load
 from benchmarks.figures import Folder, Part, measure_all
+from benchmarks.measures import Bench
 from benchmarks.ngram import NGram
 from benchmarks.ours import Ask
 from benchmarks.poems import openings
+from benchmarks.quality import Plan
 from benchmarks.recital import Manner, length_penalty, recite
+from benchmarks.report import quality_page, samples_page
 from engine.jobs import Cell
 from engine.verse.forms import FormName
-from tests.fakes.models import small_checkpoint, small_dataset
+from tests.fakes.models import small_checkpoint, small_dataset, write_model
+from tests.fakes.poems import by_rule
 from trainer.corpus import Era, Split
-from trainer.dataset import Verses
+from trainer.dataset import Verses, build
 from trainer.evaluate import score
 
 
@@ -225,3 +230,33 @@ def test_openings_are_the_commonest_first_characters_of_tang(dataset):
     assert [firsts.count(head) for head in heads] == sorted(
         (firsts.count(head) for head in set(firsts)), reverse=True
     )[:3]
+
+
+def test_everything_is_measured_and_printed(tmp_path, monkeypatch):
+    poems = by_rule(800, seed=5) + by_rule(80, seed=6, era=Era.SONG)
+    dataset = build(poems, min_count=1)  # large enough for test poems of every form
+    for name, few in (("SAMPLE", 8), ("OPENINGS", 2), ("SAME_OPENING", 2), ("SEARCHED", 1)):
+        monkeypatch.setattr(measures, name, few)
+    monkeypatch.setattr(report, "OPENINGS", 2)
+    dataset.save(tmp_path / "pack.npz")
+    training = Training(Cell.LSTM, dataset, tmp_path / "course", share=0.1)
+    training.run(on_step=lambda _step: None)
+    plan = Plan(
+        models={
+            cell: write_model(tmp_path, cell, dataset=dataset) for cell in (Cell.GRU, Cell.LSTM)
+        },
+        baselines={"course lstm": tmp_path / "course"},
+        count=2,
+        candidates=2,
+        engine="this",
+    )
+    bench = Bench(tmp_path / "pack.npz")
+    figures = {
+        part.name: getattr(measures, part.measure)(bench, **json.loads(json.dumps(part.arguments)))
+        for part in plan.parts()
+    }
+    page = quality_page(figures, plan.models, count=2, candidates=2)
+    for row in ("| gru + lstm |", "| 5-gram, Tang |", "| course lstm, beam 5 |", "| shuffled |"):
+        assert row in page
+    samples = samples_page(figures, plan.models, candidates=2)
+    assert samples.count("gru: ") == samples.count("lstm: ") == len(FormName)
