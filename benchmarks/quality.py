@@ -43,8 +43,6 @@ MANNERS = (
 """How the course model writes, by the ideas of the course."""
 TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
 BEAMS = (1, 5)
-SMALL = 0.22
-"""The share of the training by which the three cells are compared: 3 million characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,16 +187,19 @@ def _models(registry: Registry, further: Sequence[str]) -> dict[str, Path]:
 
 
 def _baselines(folder: Path, settings: BenchmarkSettings) -> dict[str, Path]:
-    """The trained course models: the full one first.
+    """The trained course models, of whatever cell and share of the training.
 
     Raises:
-        CourseError: the full one is missing.
+        CourseError: the LSTM with the whole training is missing.
     """
-    wanted = {"course lstm": settings.baseline_folder(folder, Cell.LSTM, 1.0)}
-    for cell in Cell:
-        wanted[f"course {cell}, short"] = settings.baseline_folder(folder, cell, SMALL)
-    course.digest(wanted["course lstm"])
-    return {name: path for name, path in wanted.items() if course.is_trained(path)}
+    whole = settings.baseline_folder(folder, Cell.LSTM, 1.0)
+    course.digest(whole)
+    found = {"course lstm": whole}
+    for path in sorted(folder.glob("*")):
+        cell, _, share = path.name.partition("-")
+        if course.is_trained(path) and path != whole:
+            found[f"course {cell}" + (f" × {share}" if share else "")] = path
+    return found
 
 
 def _pack(settings: BenchmarkSettings, data: Path | None, folder: Path) -> tuple[Path, str]:
