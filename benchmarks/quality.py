@@ -69,7 +69,8 @@ class Plan:
             here = {"checkpoint": str(path)}
             writes = {**here, "engine": self.engine}
             for form in reversed(FormName):
-                how = {"form": form, "count": self.count, "candidates": self.candidates}
+                # No choosing: the rules hold before it, and so many poems would take an hour.
+                how = {"form": form, "count": self.count}
                 yield Part(name=f"rules/{name}/{form}", measure="our_rules", arguments=writes | how)
             for temperature in TEMPERATURES:
                 for candidates in dict.fromkeys((1, self.candidates)):
@@ -78,7 +79,7 @@ class Plan:
                         measure="our_sample",
                         arguments=writes | {"temperature": temperature, "candidates": candidates},
                     )
-            for beams in BEAMS if name == Cell.GRU else ():
+            for beams in BEAMS if name == next(iter(self.models)) else ():
                 yield Part(
                     name=f"sample/{name}/{'argmax' if beams == 1 else f'beam {beams}'}",
                     measure="our_search_sample",
@@ -173,10 +174,10 @@ def main(
 
 
 def _models(registry: Registry, further: Sequence[str]) -> dict[str, Path]:
-    """The champions by cell, gru and lstm first, then what was named."""
+    """The champions by cell, the one that writes by default first, then what was named."""
     champions = registry.champions()
     ordered = {
-        cell: champions[cell] for cell in (Cell.GRU, Cell.LSTM, Cell.RNN) if cell in champions
+        cell: champions[cell] for cell in (Cell.LSTM, Cell.GRU, Cell.RNN) if cell in champions
     }
     models = {str(cell): path for cell, path in ordered.items()}
     for name in further:

@@ -97,7 +97,7 @@ def quality_page(
         _INTRODUCTION + f"\nMeasured here: {'; '.join(named)}.\n",
         _wanted(figures, models, candidates),
         _perplexity(figures),
-        _rules(figures, models, count, candidates),
+        _rules(figures, models, count),
         _checker(figures),
         _samples(figures, candidates),
         _next_lines(figures),
@@ -165,8 +165,8 @@ def _wanted(figures: Mapping[str, Figures], models: Mapping[str, Path], candidat
         for row, value in zip(rows, values, strict=True):
             row.append(value)
     return (
-        f"## What was wanted, and what it is\n\nAt temperature 0.8, the best of {candidates} "
-        "candidates.\n\n" + _table(["figure", "wanted", *models], rows)
+        "## What was wanted, and what it is\n\nAt temperature 0.8; the last two of the best of "
+        f"{candidates} candidates.\n\n" + _table(["figure", "wanted", *models], rows)
     )
 
 
@@ -195,9 +195,7 @@ def _perplexity(figures: Mapping[str, Figures]) -> str:
     )
 
 
-def _rules(
-    figures: Mapping[str, Figures], models: Mapping[str, Path], count: int, candidates: int
-) -> str:
+def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], count: int) -> str:
     rows = []
     for name in models:
         for form in FormName:
@@ -207,10 +205,10 @@ def _rules(
             rows.append([*row, f"{entry['copied']}", f"{entry['unknown']}"])
     head = ["model", "form", "poems", "refused", *_RULES.values(), "with a copied line", "<unk>"]
     return (
-        f"## The rules, over {count:,} poems a form\n\nAt temperature 0.8, {candidates} "
-        "candidates; the openings are spread evenly over the 3,000 commonest characters, so many "
-        "are unusual. Per cent of the poems; the last two columns are counts of poems.\n\n"
-        + _table(head, rows)
+        f"## The rules, over {count:,} poems a form\n\nAt temperature 0.8, the first candidate "
+        "that passes: choosing among several comes after the rules. The openings are spread over "
+        "the 3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
+        "columns are counts of poems.\n\n" + _table(head, rows)
     )
 
 
