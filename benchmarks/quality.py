@@ -3,7 +3,8 @@
     python -m benchmarks.course lstm       the baseline, once; also --share 0.22 with rnn, gru, lstm
     python -m benchmarks.quality           measures, prints, writes docs/quality.md, docs/samples.md
 
-Figures are kept under the data folder; `--again rules --again sample/gru` measures those anew.
+Figures are kept under the data folder: `--only perplexity --only next/gru` measures those and
+leaves the rest for later; `--again rules` measures anew what is known.
 """
 
 import hashlib
@@ -138,6 +139,9 @@ def main(
     again: Annotated[
         list[str] | None, typer.Option(help="Measure anew the parts whose names begin so.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure the parts whose names begin so; no pages.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
 ) -> None:
     """Measure everything that is not yet known, print the tables and write them to the docs."""
@@ -155,7 +159,7 @@ def main(
         )
         pack, fingerprint = _pack(settings, data, folder)
         figures = measure_all(
-            plan.parts(),
+            [part for part in plan.parts() if part.name.startswith(tuple(only or [""]))],
             Folder(folder / "figures", fingerprint),
             pack,
             again=again or [],
@@ -165,6 +169,8 @@ def main(
     except (CheckpointError, CorpusError, CourseError, DatasetError, SettingsError) as error:
         err.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(2) from None
+    if only:
+        return
     page = quality_page(figures, plan.models, count=count, candidates=plan.candidates)
     (output / "quality.md").write_text(page, encoding="utf-8")
     (output / "samples.md").write_text(
