@@ -61,7 +61,7 @@ class Weights:
     """Per nat above it."""
     company: float = -10.0
     """Per nat."""
-    repetition: float = -5.0
+    repetition: float = -15.0
     """From none to all."""
     worn: float = -0.1
     """Per unit of log count."""

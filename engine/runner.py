@@ -28,8 +28,8 @@ LONGEST = max(form.length for form in FORMS.values())
 _MOST_RHYMES = 5  # a lushi whose first line rhymes
 _RHYME_SLOTS = _MOST_RHYMES + 1  # slot 0 takes what does not rhyme
 _NOT_GIVEN = -1
-THEME_WEIGHT = 3.0
-"""What a nat of PPMI with the theme adds to a character's logit (decision 14)."""
+THEME_WEIGHT = 2.0
+"""What a nat of PPMI with the theme adds to a character's logit (decision 15)."""
 THEME_MOST = 1.2
 """Nats of PPMI beyond which company counts no more, or the theme's own words would fill a poem."""
 
