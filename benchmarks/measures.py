@@ -22,7 +22,7 @@ from benchmarks.ours import Ask
 from benchmarks.poems import Lines, cut, first_of_each_form, openings, poems, shuffled
 from benchmarks.recital import Manner, recite
 from engine.checkpoint import load
-from engine.jobs import Poem
+from engine.jobs import USUAL_TEMPERATURE, Poem
 from engine.verse.checker import split_lines
 from engine.verse.forms import FORMS, FormName
 from engine.vocabulary import UNKNOWN, UNKNOWN_MARK
@@ -183,7 +183,7 @@ def our_rules(bench: Bench, *, checkpoint: str, form: str, count: int, engine: s
         Ask(form=FormName(form), opening=heads[number * step % len(heads)], seed=number)
         for number in range(count)
     ]
-    outcomes = ours.write(loaded, asks, temperature=0.8, candidates=1)
+    outcomes = ours.write(loaded, asks, temperature=USUAL_TEMPERATURE, candidates=1)
     written = [(ask, poem) for ask, poem in zip(asks, outcomes, strict=True) if poem is not None]
     rates = rule_rates(
         Specimen(lines=poem.lines, opening=ask.opening, form=ask.form) for ask, poem in written
@@ -328,7 +328,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def our_poems(bench: Bench, *, checkpoint: str, candidates: int, engine: str) -> Figures:
-    """Ten poems of each form at 0.8: poem k has seed k and begins with the k-th opening."""
+    """Ten poems of each form at the usual temperature: poem k has seed k and begins with the k-th opening."""
     del engine
     heads = openings(bench.dataset, OPENINGS)
     asks = [
@@ -337,7 +337,7 @@ def our_poems(bench: Bench, *, checkpoint: str, candidates: int, engine: str) ->
         for seed, head in enumerate(heads, start=1)
     ]
     loaded = load(Path(checkpoint))
-    outcomes = ours.write(loaded, asks, temperature=0.8, candidates=candidates)
+    outcomes = ours.write(loaded, asks, temperature=USUAL_TEMPERATURE, candidates=candidates)
     return {
         "openings": heads,
         "poems": [
@@ -348,11 +348,11 @@ def our_poems(bench: Bench, *, checkpoint: str, candidates: int, engine: str) ->
 
 
 def course_poems(bench: Bench, *, folder: str, weights: str) -> Figures:
-    """Ten poems of the course model, sampled at 0.8, with the same openings."""
+    """Ten poems of the course model, at the usual temperature, with the same openings."""
     del weights
     model, vocabulary = course.load(Path(folder), bench.dataset), bench.dataset.vocabulary
     heads = openings(bench.dataset, OPENINGS)
-    texts = recite(model, vocabulary, heads, Manner(temperature=0.8), seed=1)
+    texts = recite(model, vocabulary, heads, Manner(temperature=USUAL_TEMPERATURE), seed=1)
     return {"openings": heads, "poems": texts}
 
 

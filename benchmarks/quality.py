@@ -24,7 +24,7 @@ from benchmarks.recital import Manner
 from benchmarks.report import quality_page, samples_page
 from benchmarks.settings import BenchmarkSettings
 from engine.checkpoint import CheckpointError
-from engine.jobs import Cell
+from engine.jobs import USUAL_TEMPERATURE, Cell
 from engine.registry import Registry
 from engine.settings import SettingsError, load_settings
 from engine.verse.forms import FormName
@@ -42,7 +42,7 @@ MANNERS = (
     Manner(temperature=1.2),
 )
 """How the course model writes, by the ideas of the course."""
-TEMPERATURES = (0.5, 0.8, 1.0, 1.2)
+TEMPERATURES = (0.5, USUAL_TEMPERATURE, 1.2)
 BEAMS = (1, 5)
 
 

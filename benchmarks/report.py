@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measures import OPENINGS, SAME_OPENING, SAMPLE, SEARCHED, Figures
+from engine.jobs import USUAL_TEMPERATURE
 from engine.verse.checker import Rule
 from engine.verse.forms import FORMS, FormName
 
@@ -115,7 +116,7 @@ def samples_page(
     heads = shown[writers[0]]["openings"]
     ids = ", ".join(f"`{name}` is {models[name].name}" for name in writers)
     about = (
-        f"Forty poems, none picked: seeds 1 to {OPENINGS} of each form at temperature 0.8, the "
+        f"Forty poems, none picked: seeds 1 to {OPENINGS} of each form at temperature {USUAL_TEMPERATURE}, the "
         f"best of {candidates} candidates by the engine's choice; poem k begins with the k-th "
         f"commonest first character of Tang poems ({' '.join(heads)}). Odd seeds are by "
         f"`{writers[0]}`, even ones by `{writers[-1]}`: {ids}. Written by "
@@ -134,7 +135,9 @@ def samples_page(
             parts.append(f"{seed}. {writer}: {text or '(refused)'}")
         parts.append("")
     parts.append("## The course's model\n")
-    parts.append("The same openings, plain sampling at 0.8, seed 1, nothing left out.\n")
+    parts.append(
+        f"The same openings, plain sampling at {USUAL_TEMPERATURE}, seed 1, nothing left out.\n"
+    )
     texts = figures["poems/course lstm"]["poems"]
     parts += [f"{number}. {text}" for number, text in enumerate(texts, start=1)]
     return "\n".join(parts) + "\n"
@@ -152,7 +155,7 @@ def _wanted(figures: Mapping[str, Figures], models: Mapping[str, Path], candidat
     for name in models:
         perplexity = figures[f"perplexity/{name}"]["perplexity"]
         rules = [figures[f"rules/{name}/{form}"] for form in FormName]
-        sample = figures[f"sample/{name}/0.8/{candidates}"]
+        sample = figures[f"sample/{name}/{USUAL_TEMPERATURE}/{candidates}"]
         kept = sum(entry["rates"]["all"] * entry["poems"] for entry in rules)
         values = [
             f"{perplexity / figures['perplexity/course lstm']['perplexity']:.2f}",
@@ -165,7 +168,7 @@ def _wanted(figures: Mapping[str, Figures], models: Mapping[str, Path], candidat
         for row, value in zip(rows, values, strict=True):
             row.append(value)
     return (
-        "## What was wanted, and what it is\n\nAt temperature 0.8; the last two of the best of "
+        f"## What was wanted, and what it is\n\nAt temperature {USUAL_TEMPERATURE}; the last two of the best of "
         f"{candidates} candidates.\n\n" + _table(["figure", "wanted", *models], rows)
     )
 
@@ -205,7 +208,7 @@ def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], count: in
             rows.append([*row, f"{entry['copied']}", f"{entry['unknown']}"])
     head = ["model", "form", "poems", "refused", *_RULES.values(), "with a copied line", "<unk>"]
     return (
-        f"## The rules, over {count:,} poems a form\n\nAt temperature 0.8, the first candidate "
+        f"## The rules, over {count:,} poems a form\n\nAt temperature {USUAL_TEMPERATURE}, the first candidate "
         "that passes: choosing among several comes after the rules. The openings are spread over "
         "the 3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
         "columns are counts of poems.\n\n" + _table(head, rows)

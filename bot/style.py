@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bot import texts
 from bot.language import Language
 from bot.texts import Text
-from engine.jobs import Cell
+from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell
 from engine.verse.forms import FORMS, Form, FormName
 from engine.verse.script import simplified
 
@@ -17,9 +17,9 @@ TEMPERATURE_MAX = 2.0
 class Style:
     """How poems are written for one chat."""
 
-    cell: Cell = Cell.LSTM
+    cell: Cell = USUAL_CELL
     """The model family."""
-    temperature: float = 0.8
+    temperature: float = USUAL_TEMPERATURE
     """Sampling temperature, `TEMPERATURE_MIN` to `TEMPERATURE_MAX`."""
     form: FormName | None = None
     """The form to write in where nobody names one; None lets each poem choose."""

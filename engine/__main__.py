@@ -16,7 +16,7 @@ from engine import logs
 from engine.ask import AskError, ask
 from engine.checkpoint import CheckpointError, load
 from engine.embedded import EmbeddedError
-from engine.jobs import Cell, Failure, Job, Poem
+from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Failure, Job, Poem
 from engine.registry import Registry
 from engine.service import pick_device
 from engine.service import serve as serve_queue
@@ -53,8 +53,8 @@ def compose(
     opening: Annotated[str, typer.Argument(help="What the poem begins with.")] = "",
     *,
     form: Annotated[FormName | None, typer.Option(help="The form; else one that fits.")] = None,
-    style: Annotated[Cell, typer.Option(help="The cell to write with.")] = Cell.LSTM,
-    temperature: Annotated[float, typer.Option(min=0.1, max=2.0)] = 0.8,
+    style: Annotated[Cell, typer.Option(help="The cell to write with.")] = USUAL_CELL,
+    temperature: Annotated[float, typer.Option(min=0.1, max=2.0)] = USUAL_TEMPERATURE,
     rhyme: Annotated[
         str | None, typer.Option(help="A rhyme group (東, 先, 陽 …) or a character that rhymes.")
     ] = None,
