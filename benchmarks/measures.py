@@ -328,7 +328,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def our_poems(bench: Bench, *, checkpoint: str, candidates: int, engine: str) -> Figures:
-    """Ten poems of each form at the usual temperature: poem k has seed k and begins with the k-th opening."""
+    """Ten poems of each form, as usual: poem k has seed k and begins with the k-th opening."""
     del engine
     heads = openings(bench.dataset, OPENINGS)
     asks = [

@@ -116,9 +116,9 @@ def samples_page(
     heads = shown[writers[0]]["openings"]
     ids = ", ".join(f"`{name}` is {models[name].name}" for name in writers)
     about = (
-        f"Forty poems, none picked: seeds 1 to {OPENINGS} of each form at temperature {USUAL_TEMPERATURE}, the "
-        f"best of {candidates} candidates by the engine's choice; poem k begins with the k-th "
-        f"commonest first character of Tang poems ({' '.join(heads)}). Odd seeds are by "
+        f"Forty poems, none picked: seeds 1 to {OPENINGS} of each form at temperature "
+        f"{USUAL_TEMPERATURE}, the best of {candidates} candidates by the engine's choice; "
+        f"poem k begins with the k-th commonest first character of Tang poems ({' '.join(heads)}). Odd seeds are by "
         f"`{writers[0]}`, even ones by `{writers[-1]}`: {ids}. Written by "
         "`python -m benchmarks.quality`.\n"
     )
@@ -168,8 +168,8 @@ def _wanted(figures: Mapping[str, Figures], models: Mapping[str, Path], candidat
         for row, value in zip(rows, values, strict=True):
             row.append(value)
     return (
-        f"## What was wanted, and what it is\n\nAt temperature {USUAL_TEMPERATURE}; the last two of the best of "
-        f"{candidates} candidates.\n\n" + _table(["figure", "wanted", *models], rows)
+        f"## What was wanted, and what it is\n\nAt temperature {USUAL_TEMPERATURE}; the last two "
+        f"of the best of {candidates} candidates.\n\n" + _table(["figure", "wanted", *models], rows)
     )
 
 
@@ -208,9 +208,9 @@ def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], count: in
             rows.append([*row, f"{entry['copied']}", f"{entry['unknown']}"])
     head = ["model", "form", "poems", "refused", *_RULES.values(), "with a copied line", "<unk>"]
     return (
-        f"## The rules, over {count:,} poems a form\n\nAt temperature {USUAL_TEMPERATURE}, the first candidate "
-        "that passes: choosing among several comes after the rules. The openings are spread over "
-        "the 3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
+        f"## The rules, over {count:,} poems a form\n\nAt temperature {USUAL_TEMPERATURE}, the "
+        "first candidate that passes: choosing among several comes after the rules. The openings "
+        "are spread over the 3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
         "columns are counts of poems.\n\n" + _table(head, rows)
     )
 

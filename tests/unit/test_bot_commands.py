@@ -230,7 +230,7 @@ def test_a_form_can_be_given_up_again(word):
 def test_style_alone_shows_the_style():
     situation = replace(SITUATION, style=Style(form=FormName.QILU))
     assert understand("/style", situation) == Answer(
-        text="现在的写法：lstm，温度 0.8，诗体七律。要改就发 /style gru 0.6 七绝。"
+        text="现在的写法：lstm，温度 0.9，诗体七律。要改就发 /style gru 0.6 七绝。"
     )
 
 
