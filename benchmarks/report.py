@@ -118,8 +118,8 @@ def samples_page(
     about = (
         f"Forty poems, none picked: seeds 1 to {OPENINGS} of each form at temperature "
         f"{USUAL_TEMPERATURE}, the best of {candidates} candidates by the engine's choice; "
-        f"poem k begins with the k-th commonest first character of Tang poems ({' '.join(heads)}). Odd seeds are by "
-        f"`{writers[0]}`, even ones by `{writers[-1]}`: {ids}. Written by "
+        f"poem k begins with the k-th commonest first character of Tang poems ({' '.join(heads)}). "
+        f"Odd seeds are by `{writers[0]}`, even ones by `{writers[-1]}`: {ids}. Written by "
         "`python -m benchmarks.quality`.\n"
     )
     parts = ["# Samples\n", about]
@@ -210,8 +210,8 @@ def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], count: in
     return (
         f"## The rules, over {count:,} poems a form\n\nAt temperature {USUAL_TEMPERATURE}, the "
         "first candidate that passes: choosing among several comes after the rules. The openings "
-        "are spread over the 3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
-        "columns are counts of poems.\n\n" + _table(head, rows)
+        "are spread over the 3,000 commonest characters, so many are unusual. Per cent "
+        "of the poems; the last two columns are counts of poems.\n\n" + _table(head, rows)
     )
 
 
