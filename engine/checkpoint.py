@@ -208,24 +208,36 @@ def load(folder: Path) -> Checkpoint:
 
 def _verified(folder: Path) -> dict[str, bytes]:
     """The contents of every file, each checked against the manifest."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())["sha256"]
-    except FileNotFoundError as error:
-        raise MissingError(f"there is no checkpoint at {folder}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"the manifest of {folder.name} cannot be read: {error}") from error
+    manifest = _manifest(folder)
     contents: dict[str, bytes] = {}
-    names = (*_FILES, _CRITIC) if _CRITIC in manifest else _FILES
-    for name in names:
+    for name, digest in manifest.items():
         try:
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
             raise DamagedError(f"{name} of {folder.name} cannot be read: {error}") from error
-        if _sha256(contents[name]) != manifest.get(name):
+        if _sha256(contents[name]) != digest:
             raise DamagedError(
                 f"{name} of {folder.name} is damaged: its sha256 is not the manifest's"
             )
     return contents
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    """The digest of every file. What `save` would not have written, to the byte, is damaged."""
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        fields = json.loads(data)
+        digests: dict[str, str] = fields["sha256"]
+        sound = _to_json(fields) == data and set(digests) - {_CRITIC} == set(_FILES)
+    except FileNotFoundError as error:
+        raise MissingError(f"there is no checkpoint at {folder}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"the manifest of {folder.name} cannot be read: {error}") from error
+    if (found := fields.get("format")) != FORMAT:
+        raise MismatchError(f"{folder.name} has format {found}, not {FORMAT}")
+    if not sound:
+        raise DamagedError(f"the manifest of {folder.name} is not one that was written so")
+    return digests
 
 
 def _check_vocabulary(

@@ -30,7 +30,7 @@ def resign(folder, name):
     """Make the manifest agree with a file that was changed on purpose."""
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     manifest["sha256"][name] = checkpoint._sha256((folder / name).read_bytes())
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    (folder / "MANIFEST.json").write_bytes(checkpoint._to_json(manifest))
 
 
 def test_what_is_saved_is_loaded_again(written):
@@ -66,6 +66,13 @@ def test_a_missing_file_and_a_missing_manifest_are_told_apart(folder):
         checkpoint.load(folder)
     (folder / "MANIFEST.json").unlink()
     with pytest.raises(MissingError):
+        checkpoint.load(folder)
+
+
+def test_a_manifest_that_is_silent_about_the_critic_by_one_flipped_bit_is_refused(folder):
+    path = folder / "MANIFEST.json"
+    path.write_bytes(path.read_bytes().replace(b"critic", b"critib"))
+    with pytest.raises(DamagedError, match="manifest"):
         checkpoint.load(folder)
 
 
