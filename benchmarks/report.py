@@ -32,7 +32,7 @@ printed and this page is written by one command, from the data folder's state:
 
 ```sh
 python -m benchmarks.course lstm                    # once; half an hour of one core
-for cell in rnn gru lstm; do                        # once; seven minutes each
+for cell in rnn gru lstm; do                        # if wanted: the cells compared, small
     python -m benchmarks.course $cell --share 0.22
 done
 python -m benchmarks.quality                        # under a quarter of an hour on two cores

@@ -51,7 +51,7 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What a unit of each feature is worth; where the figures are from, says decision 13."""
+    """What a unit of each feature is worth; where the figures are from, says decision 14."""
 
     band: tuple[float, float] = (2.0, 3.4)
     """Nats a character between which likelihood does not matter."""
