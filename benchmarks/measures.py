@@ -19,12 +19,12 @@ from torch import Tensor
 from benchmarks import course, ours
 from benchmarks.ngram import NGram
 from benchmarks.ours import Ask
-from benchmarks.poems import Lines, cut, first_of_each_form, openings, poems, shuffled
+from benchmarks.poems import Lines, first_of_each_form, openings, poems, shuffled
 from benchmarks.recital import Manner, recite
 from engine.checkpoint import load
 from engine.jobs import USUAL_TEMPERATURE, Poem
 from engine.verse.checker import split_lines
-from engine.verse.forms import FORMS, FormName
+from engine.verse.forms import FORMS, FormName, cut_lines
 from engine.vocabulary import UNKNOWN, UNKNOWN_MARK
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Indices, Verses
@@ -390,12 +390,16 @@ def _next_line(bench: Bench, write: Callable[[FormName, Indices, int], Tensor]) 
     pairs: list[tuple[str, str]] = []
     chars = bench.dataset.vocabulary.chars
     for form, part in bench.test.items():
+        length = FORMS[form].line_length
         tokens = part.tokens[(part.tokens != UNKNOWN).all(axis=1)]
         real = ["".join(chars[index] for index in row) for row in tokens.tolist()]
         for line in _CONTINUED:
             written = write(form, tokens, line).tolist()
             pairs += [
-                ("".join(chars[index] for index in row), cut(FORMS[form], poem)[line])
+                (
+                    "".join(chars[index] for index in row),
+                    cut_lines(poem, length)[line],
+                )
                 for row, poem in zip(written, real, strict=True)
             ]
     return {"lines": len(pairs), **{f"bleu_{n}": bleu(pairs, n) for n in (1, 2, 3, 4)}}

@@ -4,18 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from random import Random
 
-from engine.verse.forms import FORMS, Form, FormName
+from engine.verse.forms import FORMS, FormName, cut_lines
 from engine.vocabulary import UNKNOWN
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Verses
 
 Lines = tuple[str, ...]
-
-
-def cut(form: Form, text: str) -> Lines:
-    """The lines of a poem given as one string."""
-    length = form.line_length
-    return tuple(text[first : first + length] for first in range(0, len(text), length))
 
 
 def openings(dataset: Dataset, count: int) -> list[str]:
@@ -32,7 +26,7 @@ def poems(dataset: Dataset, verses: Mapping[FormName, Verses]) -> Iterator[tuple
     """The poems of some verses, but those with a character that the vocabulary lacks."""
     for form, part in verses.items():
         for row in part.tokens[(part.tokens != UNKNOWN).all(axis=1)].tolist():
-            yield form, cut(FORMS[form], dataset.vocabulary.decode(row))
+            yield form, cut_lines(dataset.vocabulary.decode(row), FORMS[form].line_length)
 
 
 def first_of_each_form(
@@ -52,4 +46,4 @@ def shuffled(lines: Lines, random: Random) -> Lines:
     """The same characters in another order, in lines of the same length."""
     text = "".join(lines)
     mixed = "".join(random.sample(text, len(text)))
-    return tuple(mixed[i : i + len(lines[0])] for i in range(0, len(text), len(lines[0])))
+    return cut_lines(mixed, len(lines[0]))

@@ -24,7 +24,7 @@ from engine.runner import Runner
 from engine.sequence import Sequence, make_sequence
 from engine.settings import EngineSettings, load_settings
 from engine.verse.checker import Rule, check
-from engine.verse.forms import FORMS, FormName
+from engine.verse.forms import FORMS, FormName, cut_lines
 
 _SLOTS = 64
 _LEFT_IN_THE_DARK = 0  # row 0 of tones and of rhymes: not told
@@ -107,9 +107,7 @@ def main(
         poems = write(kind(loaded, slots=_SLOTS), sequences)
         length = FORMS[form].line_length
         texts = [loaded.vocabulary.decode(poem) for poem in poems]
-        verdicts = [
-            check([text[at : at + length] for at in range(0, len(text), length)]) for text in texts
-        ]
+        verdicts = [check(cut_lines(text, length)) for text in texts]
         figures[name] = {
             "nats": round(nats(loaded, form, poems), 3),
             "odds": sum(critic.odds(poems, form)) / count if critic is not None else None,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from engine.verse.forms import FORMS, Form
+from engine.verse.forms import FORMS, Form, cut_lines
 from engine.verse.script import clean, is_han
 
 TEXT_MAX = 4096
@@ -58,7 +58,7 @@ def read_poem(text: str) -> Quoted | Unread:
     for runs in (whole, closed, _longest_even(whole)):
         form = _form_of(runs)
         if form is not None:
-            return Quoted(form=form, glyphs=_cut(runs, form))
+            return Quoted(form=form, glyphs=cut_lines("".join(runs), form.line_length))
     return Unread(lengths=tuple(map(len, closed or whole)))
 
 
@@ -93,8 +93,3 @@ def _form_of(runs: Sequence[str]) -> Form | None:
         if form.length == length and all(len(run) % form.line_length == 0 for run in runs):
             return form
     return None
-
-
-def _cut(runs: Sequence[str], form: Form) -> tuple[str, ...]:
-    text, length = "".join(runs), form.line_length
-    return tuple(text[first : first + length] for first in range(0, len(text), length))

@@ -6,7 +6,7 @@ from bot import texts
 from bot.language import Language, Script
 from bot.style import form_title, rhyme_title
 from engine.jobs import Poem
-from engine.verse.forms import FORMS
+from engine.verse.forms import FORMS, cut_lines
 from engine.verse.frame import glyphs_of
 from engine.verse.script import simplified
 
@@ -35,10 +35,10 @@ def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language
 def show_lines(lines: tuple[str, ...], *, glyphs: str, script: Script) -> tuple[str, ...]:
     """`lines` in `script`, with the `glyphs` of an opening or a frame at their places."""
     shown = tuple(map(_simplify, lines)) if script is Script.SIMPLIFIED else lines
-    text, length = list("".join(shown)), len(lines[0])
+    text = list("".join(shown))
     for place, glyph in glyphs_of(glyphs).items():
         text[place] = glyph
-    return tuple("".join(text[first : first + length]) for first in range(0, len(text), length))
+    return cut_lines("".join(text), len(lines[0]))
 
 
 def _verse(poem: Poem, *, glyphs: str, script: Script) -> str:

@@ -1,8 +1,8 @@
 """Beam search: the likeliest poem that keeps the rules, as far as K hypotheses can find it.
 
 A baseline, not what chats get: the likeliest poem is bland, and the same each time. Hypotheses are
-compared by log probability divided by the length penalty of Wu et al. (2016), ((5 + n) / 6)^α. All
-have the same length here, so α scales the scores and leaves their order alone.
+compared by log probability. All have the same length, so dividing by a length penalty (Wu et al.
+2016, α = 0.75) would leave their order alone.
 """
 
 import torch
@@ -11,9 +11,6 @@ from engine.checkpoint import Checkpoint
 from engine.jobs import Job
 from engine.runner import Runner, Words
 from engine.sequence import Sequence, make_sequence
-
-ALPHA = 0.75
-"""α of the length penalty."""
 
 
 def search(checkpoint: Checkpoint, job: Job, *, beams: int) -> tuple[Sequence, list[Words]]:
@@ -39,8 +36,3 @@ def search(checkpoint: Checkpoint, job: Job, *, beams: int) -> tuple[Sequence, l
         width = logprobs.shape[1]
         runner.branch(outlook, best // width, best % width)
     return sequence, [runner.words(row, sequence.length) for row in range(runner.count)]
-
-
-def length_penalty(length: int) -> float:
-    """What the log probability of a hypothesis of `length` characters is divided by."""
-    return float(((5 + length) / 6) ** ALPHA)

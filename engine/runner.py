@@ -123,7 +123,7 @@ class Runner:
         self._rhyme[row] = RHYME_INDEX[sequence.plan.rhyme]
         self._line_length[row] = sequence.form.line_length
         self._temperature[row] = sequence.job.temperature
-        self._bias[row] = self._theme_bias(sequence)
+        self._bias[row] = self._theme_bias(sequence) if sequence.theme else 0.0
         for slot, index in _given_rhymes(sequence).items():
             self._rhymed[row, slot] = index
         length = sequence.length

@@ -80,9 +80,10 @@ def make_sequence(
         NoTemplateError: no template of the form admits what was asked.
     """
     random = Random(f"{job.seed}/{attempt}")
+    glyphs = job.glyphs
     plan = make_plan(
         job.form,
-        {place: readings(glyph) for place, glyph in job.glyphs.items()},
+        {place: readings(glyph) for place, glyph in glyphs.items()},
         priors[job.form],
         random,
         rhyme=job.rhyme,
@@ -92,13 +93,13 @@ def make_sequence(
         plan=plan,
         given={
             place: Given(glyph=glyph, index=vocabulary.index_as_typed(glyph))
-            for place, glyph in job.glyphs.items()
+            for place, glyph in glyphs.items()
         },
         uniforms=tuple(random.random() for _ in range(plan.form.length)),
         forbidden={
             place: vocabulary.index_as_typed(glyph)
             for place, glyph in enumerate(job.unlike)
-            if place not in job.glyphs
+            if place not in glyphs
         },
         theme=tuple(
             index for char in job.theme if (index := vocabulary.index_as_typed(char)) != UNKNOWN

@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 from typing import Self
 
@@ -75,11 +74,6 @@ class Tradition:
             self.vectors @ self.vectors[list(chars)].T, 0.0
         ).mean(axis=1)
         return found
-
-    @cached_property
-    def commonest(self) -> int:
-        """How often the commonest ending stands in the corpus; 1 where there is none."""
-        return max(self.endings.values(), default=1)
 
     def to_bytes(self) -> bytes:
         """The file's contents; the same tradition gives the same bytes."""

@@ -20,6 +20,7 @@ from engine.runner import Runner, Words
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence, make_sequence
 from engine.verse.checker import Rule, Violation, check, tone_marks
+from engine.verse.forms import cut_lines
 from engine.verse.plan import NoTemplateError
 
 ROUNDS = 4
@@ -205,8 +206,7 @@ class Writer:
         chars = [self.checkpoint.vocabulary.chars[index] for index in words.indices]
         for place, given in sequence.given.items():
             chars[place] = given.glyph
-        text, length = "".join(chars), sequence.form.line_length
-        lines = tuple(text[first : first + length] for first in range(0, len(text), length))
+        lines = cut_lines("".join(chars), sequence.form.line_length)
         verdict = check(lines, opening=job.opening)
         faults = {fault.rule.value for fault in verdict.violations if _ours(fault, sequence)}
         if self._repeats_the_corpus(sequence, words):
@@ -226,12 +226,9 @@ class Writer:
 
 
 def _candidate(sequence: Sequence, words: Words) -> Candidate:
-    length = sequence.form.line_length
     chosen = max(1, sequence.length - len(sequence.given))
     return Candidate(
-        lines=tuple(
-            words.indices[first : first + length] for first in range(0, sequence.length, length)
-        ),
+        lines=cut_lines(words.indices, sequence.form.line_length),
         nats=-words.logprob / chosen,
         opening=tuple(given.index for given in sequence.given.values()),
         theme=sequence.theme,

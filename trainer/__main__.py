@@ -108,7 +108,7 @@ def stats(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 def pack(output: Annotated[Path, typer.Argument(help="The .npz file to write.")]) -> None:
     """Write the clean, split corpus as arrays, small enough to carry to another machine."""
     with _plainly():
-        dataset = _build(_corpus_folder())
+        dataset = _dataset(None)
         dataset.save(output)
     _out.print(f"{output}: dataset {dataset.fingerprint}", soft_wrap=True)
 
@@ -136,7 +136,7 @@ def train(
     torch.set_num_threads(threads)
     with _plainly():
         settings = load_settings(TrainerSettings)
-        dataset = Dataset.load(data) if data is not None else _build(settings.corpus_folder)
+        dataset = _dataset(data)
         folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
         first = load(_registry().find(start)) if start is not None else None
         device = pick_device(settings)
@@ -172,7 +172,7 @@ def critic(
     torch.set_num_threads(threads)
     with _plainly():
         settings = load_settings(TrainerSettings)
-        dataset = Dataset.load(data) if data is not None else _build(settings.corpus_folder)
+        dataset = _dataset(data)
         loaded = [load(_registry().find(name)) for name in checkpoints]
         judge, hearing = hold_hearing(dataset, loaded, every=every)
         paths = [
@@ -253,7 +253,11 @@ def _registry() -> Registry:
     return Registry(load_settings(TrainerSettings).models_folder)
 
 
-def _build(folder: Path) -> Dataset:
+def _dataset(pack: Path | None) -> Dataset:
+    """The poems of a pack, or else of the corpus itself."""
+    if pack is not None:
+        return Dataset.load(pack)
+    folder = _corpus_folder()
     with _err.status("reading the corpus"):
         return build(corpus.without_duplicates(corpus.read(folder)))
 

@@ -18,7 +18,7 @@ from engine.checkpoint import Checkpoint
 from engine.critic import Critic
 from engine.jobs import Job, Poem
 from engine.verse.checker import check
-from engine.verse.forms import FORMS, FormName
+from engine.verse.forms import FORMS, FormName, cut_lines
 from engine.vocabulary import UNKNOWN, Vocabulary
 from engine.writer import Writer
 from trainer.corpus import Era, Split
@@ -68,10 +68,7 @@ def of_poets(dataset: Dataset, split: Split) -> dict[FormName, npt.NDArray[np.ui
         length = FORMS[form].line_length
         known = verses.tokens[(verses.tokens != UNKNOWN).all(axis=1)]
         texts = ["".join(chars[index] for index in row) for row in known.tolist()]
-        kept = [
-            check([text[at : at + length] for at in range(0, len(text), length)]).ok
-            for text in texts
-        ]
+        kept = [check(cut_lines(text, length)).ok for text in texts]
         found[form] = known[np.array(kept, dtype=bool)]
     return found
 

@@ -6,6 +6,10 @@ seven (qiyan, 七言). Every second line ends a couplet and carries the rhyme.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+Chars = TypeVar("Chars", str, tuple[int, ...])
+"""Characters, or their indices."""
 
 
 class FormName(StrEnum):
@@ -61,3 +65,8 @@ def form_of(lines: int, line_length: int) -> Form | None:
         ),
         None,
     )
+
+
+def cut_lines(chars: Chars, line_length: int) -> tuple[Chars, ...]:
+    """A poem given as one run of characters, cut into its lines."""
+    return tuple(chars[first : first + line_length] for first in range(0, len(chars), line_length))
