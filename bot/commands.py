@@ -5,32 +5,27 @@ the function that reads its arguments. Platforms render that table to their own 
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from bot import texts
-from bot.asking import ARGUMENTS_MAX, read_acrostic_request, read_poem_request
+from bot.asking import read_acrostic_request, read_poem_request
 from bot.inspection import read_check_request
+from bot.preferences import read_language_request, read_script_request, read_style_request
 from bot.quotation import TEXT_MAX
 from bot.requests import (
     Answer,
     PickRequest,
-    Refusal,
     Request,
     Situation,
-    StyleRequest,
     refuse,
 )
 from bot.rewriting import read_rewrite_request
-from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe
 from bot.texts import Text
-from bot.wording import folded, forms_named, number_of
-from engine.jobs import Cell
+from bot.wording import number_of
 from engine.verse.script import clean
 from engine.verse.tones import readings
 
-_NUMBER = re.compile(r"\d{1,4}([.,]\d{0,4})?|[.,]\d{1,4}")
-_NO_FORM = frozenset({"any", "不限", "隨意"})
 _PICK_MAX = 16
 _PICK = re.compile(r"第?(\d{1,4}|[一二三四五六七八九十])首?[.。]?")
 
@@ -123,63 +118,6 @@ def _read_help(_arguments: str, situation: Situation) -> Request:
     return Answer(text="\n".join(lines))
 
 
-# --- /style --------------------------------------------------------------------------------
-
-
-def _read_style(arguments: str, situation: Situation) -> Request:
-    words = arguments[:ARGUMENTS_MAX].split()
-    if not words:
-        return Answer(text=describe(texts.STYLE_SHOWN, situation.style, situation.language))
-    style = situation.style
-    for word in words:
-        changed = _change(style, folded(word), situation)
-        if isinstance(changed, Refusal):
-            return changed
-        style = changed
-    answer = describe(texts.STYLE_CHANGED, style, situation.language)
-    return StyleRequest(style=style, answer=answer)
-
-
-def _change(style: Style, word: str, situation: Situation) -> Style | Refusal:
-    """`style` with what `word` says changed."""
-    forms = forms_named(word)
-    if word in frozenset(Cell):
-        return _change_cell(style, Cell(word), situation)
-    if _NUMBER.fullmatch(word):
-        return _change_temperature(style, float(word.replace(",", ".")), situation)
-    if len(forms) == 1:
-        return replace(style, form=next(iter(forms)))
-    if word in _NO_FORM:
-        return replace(style, form=None)
-    return refuse(
-        texts.STYLE_UNCLEAR,
-        situation,
-        cells=_listed(situation.cells or Cell),
-        low=TEMPERATURE_MIN,
-        high=TEMPERATURE_MAX,
-    )
-
-
-def _change_cell(style: Style, cell: Cell, situation: Situation) -> Style | Refusal:
-    if situation.cells and cell not in situation.cells:
-        return refuse(texts.CELL_NOT_RUNNING, situation, cell=cell, cells=_listed(situation.cells))
-    return replace(style, cell=cell)
-
-
-def _change_temperature(style: Style, temperature: float, situation: Situation) -> Style | Refusal:
-    if not TEMPERATURE_MIN <= temperature <= TEMPERATURE_MAX:
-        return refuse(
-            texts.TEMPERATURE_OUT_OF_RANGE, situation, low=TEMPERATURE_MIN, high=TEMPERATURE_MAX
-        )
-    return replace(style, temperature=temperature)
-
-
-def _listed(cells: Iterable[Cell]) -> str:
-    """The cells in their usual order."""
-    chosen = set(cells)
-    return ", ".join(cell for cell in Cell if cell in chosen)
-
-
 COMMANDS: tuple[Command, ...] = (
     Command(
         name="poem",
@@ -216,7 +154,21 @@ COMMANDS: tuple[Command, ...] = (
         aliases=("风格", "風格"),
         arguments=texts.ARGUMENTS_STYLE,
         help=texts.HELP_STYLE,
-        read=_read_style,
+        read=read_style_request,
+    ),
+    Command(
+        name="lang",
+        aliases=("语言", "語言"),
+        arguments=texts.ARGUMENTS_LANG,
+        help=texts.HELP_LANG,
+        read=read_language_request,
+    ),
+    Command(
+        name="script",
+        aliases=("字体", "字體"),
+        arguments=texts.ARGUMENTS_SCRIPT,
+        help=texts.HELP_SCRIPT,
+        read=read_script_request,
     ),
     Command(name="help", aliases=("帮助", "幫助"), help=texts.HELP_HELP, read=_read_help),
     Command(name="start", help=texts.HELP_START, read=_read_start),

@@ -9,9 +9,9 @@ import structlog
 
 from bot import texts
 from bot.anthology import Anthology
-from bot.choice import pick_buttons
+from bot.buttons import pick_buttons, poem_buttons
 from bot.errors import AnthologyError
-from bot.message import Message
+from bot.message import Message, Tally
 from bot.outbox import Outbox
 from bot.render import render_poems
 from bot.submit import Context
@@ -56,7 +56,7 @@ def _show(poem: Poem, context: Context) -> Message:
             poems, glyphs=context.glyphs, script=context.script, language=context.language
         ),
         poem_id=poem.job_id,
-        buttons=pick_buttons(poem.job_id, len(poems)),
+        buttons=pick_buttons(poem.job_id, len(poems)) or poem_buttons(poem.job_id, Tally()),
     )
 
 
@@ -101,7 +101,7 @@ class Deliverer:
 
     async def _record(self, poem: Poem) -> None:
         try:
-            await self._anthology.record(poem, Context.from_fields(poem.context))
+            await self._anthology.poems.record(poem, Context.from_fields(poem.context))
         except AnthologyError as error:
             # It costs us the record, but nobody their poem.
             log.error("! not recorded", action="deliver.record", job=poem.job_id, error=str(error))

@@ -38,8 +38,8 @@ class Sender(Protocol):
         """Wait until the platform's limits leave room for `message`."""
         ...
 
-    async def send(self, message: Message) -> None:
-        """Show `message`.
+    async def send(self, message: Message) -> int | None:
+        """Show `message`; the platform's number of the message that shows it, if it has one.
 
         Raises:
             NotShownError: it was surely not shown; it may be tried again.
@@ -113,14 +113,15 @@ class Dispatcher:
 
     async def _attempt(self, letter: Letter, message: Message) -> Message | None:
         """Send `message` once and book what came of it; what is to be sent next, if anything."""
+        number: int | None = None
         try:
-            await self._sender.send(message)
+            number = await self._sender.send(message)
         except NotShownError as error:
             log.warning("↻", action="send.again", id=message.id, error=str(error))
             self._halt.hold(error.retry_after_s)
             return message
         except ChatMovedError as error:
-            await self._note("moved", self._anthology.move_chat(message.address.chat, error.chat))
+            await self._note("moved", self._anthology.chats.move(message.address.chat, error.chat))
             # Topics and message ids of the old chat mean nothing in the new one.
             return replace(message, address=Address(chat=error.chat), edits=None)
         except MaybeShownError as error:
@@ -133,7 +134,8 @@ class Dispatcher:
         log.info("←", action="send", id=message.id, chat=message.address.chat)
         await self._outbox.finish(letter)
         if message.poem_id is not None:
-            await self._note("shown", self._anthology.mark_shown(message.poem_id))
+            poems, chat = self._anthology.poems, message.address.chat
+            await self._note("shown", poems.mark_shown(message.poem_id, chat=chat, message=number))
         return None
 
     async def _note(self, what: str, noting: Awaitable[None]) -> None:

@@ -7,6 +7,8 @@
     yuefu:bot:<p>:outbox           stream  none       messages, until each is shown
     yuefu:bot:<p>:shown:<cause>    string  48 h       the ledger: "sending" or "sent"
     yuefu:bot:<p>:refused:<chat>   string  24 h       that the log said the chat refuses us
+    yuefu:bot:<p>:tallies          zset    none       messages whose counters are out of date, by
+                                                      the Unix time at which to change them
     yuefu:bot:<p>:lease            string  5 s        the process that serves platform <p> now
 
 All of it may be lost with no loss but what is in flight. `<p>` is the platform.
@@ -61,6 +63,11 @@ def shown(platform: str, cause: str) -> str:
 def refused(platform: str, chat: str) -> str:
     """The mark of a chat that takes no messages from us."""
     return f"{PREFIX}bot:{platform}:refused:{chat}"
+
+
+def tallies(platform: str) -> str:
+    """The messages whose counters are out of date."""
+    return f"{PREFIX}bot:{platform}:tallies"
 
 
 def lease(platform: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from bot.language import Language
+from engine.jobs import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,10 @@ class Incoming:
     """The person's language."""
     direct: bool
     """Whether the person speaks to the bot alone, so that every line is meant for it."""
+    person: str | None = None
+    """Who said it, with the platform: `telegram:42`; None for a channel or a chat as such."""
+    admin: bool | None = None
+    """Whether they are an admin of the chat; None where the platform has to be asked."""
     quoted: str | None = None
     """The text that it replies to, if any."""
 
@@ -53,6 +58,38 @@ class Tap:
     """What the button holds; anybody may send anything."""
     message: int | None
     """The message that the button belongs to; None where the platform does not say."""
+    person: str
+    """Who tapped, with the platform."""
+    direct: bool
+    """Whether the message is in a chat of that person and the bot alone."""
+    admin: bool | None = None
+    """Whether they are an admin of the chat; None where the platform has to be asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaction:
+    """What one person's reactions to a message say now."""
+
+    cause: str
+    """What makes it unique."""
+    address: Address
+    """Where the message is."""
+    message: int
+    """The message."""
+    person: str
+    """Who reacted, with the platform."""
+    vote: int | None
+    """1 for 👍 and its like, -1 for 👎 and its like; None where they say neither."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """The votes on one poem."""
+
+    up: int = 0
+    """How many like it."""
+    down: int = 0
+    """How many do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +115,7 @@ class Message:
     address: Address
     """Where to show it."""
     text: str
-    """Plain text; an answer to a tap may be empty."""
+    """Plain text. Empty in an answer to a tap: it says nothing. In an edit: only buttons change."""
     poem_id: str | None = None
     """The job whose poem, or poems, it shows, if any."""
     buttons: tuple[Button, ...] = ()
@@ -87,10 +124,15 @@ class Message:
     """The message whose place it takes."""
     answers: str | None = None
     """The tap that it answers."""
+    alert: bool = False
+    """Whether an answer to a tap stays until the person closes it."""
+    private: bool = False
+    """Whether only the person who asked shall see it, on platforms that can."""
 
     def to_json(self) -> str:
         """This message as JSON; what it does not use is left out, so that old readers can."""
-        used = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        unused: tuple[object, ...] = (None, (), False)
+        used = {name: value for name, value in asdict(self).items() if value not in unused}
         return json.dumps(used, ensure_ascii=False)
 
     @classmethod
@@ -104,3 +146,13 @@ class Message:
         buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
         address = Address(**fields["address"])
         return cls(**{**fields, "address": address, "buttons": buttons})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What follows from something that a person did."""
+
+    messages: tuple[Message, ...] = ()
+    """What to show at once."""
+    job: Job | None = None
+    """The job whose outcome will follow."""

@@ -2,12 +2,26 @@
 
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum, auto
+from typing import ClassVar
 
 from bot.language import Language, Script
 from bot.style import Style
 from bot.texts import Text
 from engine.jobs import Cell
 from engine.verse.forms import FormName
+
+
+class Role(Enum):
+    """Who may have a request granted."""
+
+    ANYONE = auto()
+    """Everybody."""
+    ADMIN = auto()
+    """Those who run the chat; alone with the bot, everybody."""
+    CURATOR = auto()
+    """Those whose ratings train the model: named by the operator, or admins of a chat that
+    opted in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +86,29 @@ class PoemRequest:
 class StyleRequest:
     """The chat's style is to be changed."""
 
+    role: ClassVar[Role] = Role.ADMIN
     style: Style
     """The style as it shall be."""
     answer: str
     """What to say once it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageRequest:
+    """The language spoken in a chat is to be changed."""
+
+    role: ClassVar[Role] = Role.ADMIN
+    language: Language | None
+    """The language for everybody; None speaks each person's own again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptRequest:
+    """The script of a chat's poems is to be changed."""
+
+    role: ClassVar[Role] = Role.ADMIN
+    script: Script | None
+    """The script of all poems; None lets each request decide again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +137,14 @@ class Refusal:
     """One line in the person's language: what was wrong, and what to do."""
 
 
-Request = PoemRequest | StyleRequest | PickRequest | Answer | Refusal
+Request = (
+    PoemRequest | StyleRequest | LanguageRequest | ScriptRequest | PickRequest | Answer | Refusal
+)
+
+
+def role_for(request: Request) -> Role:
+    """Who may have `request` granted."""
+    return getattr(request, "role", Role.ANYONE)
 
 
 def refuse(text: Text, situation: Situation, **values: object) -> Refusal:

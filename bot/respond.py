@@ -1,50 +1,70 @@
-"""What follows from one line that a person said: a poem to come, or something to say at once."""
+"""What follows from what a person did: a poem to come, something to say at once, or nothing.
+
+The responder understands, sees to it that only those who may are granted what they ask, and hands
+the rest to the clerk (`bot.clerks`) whose it is.
+"""
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
 from bot import texts
-from bot.anthology import Anthology, PoemRow
-from bot.choice import read_button
+from bot.anthology import Anthology
+from bot.anthology.chats import ChatSettings
+from bot.anthology.tables import PoemRow
+from bot.buttons import Deed
+from bot.clerks import Clerk, say, tell
+from bot.clerks.writing import render_rows
 from bot.commands import is_command, speaks_of_a_poem, understand
-from bot.language import Language, Script
-from bot.message import Incoming, Message, Tap
-from bot.render import render_poems
-from bot.requests import Choice, PickRequest, PoemRequest, Situation, StyleRequest
-from bot.style import Style
-from bot.submit import make_job, seed_of
-from engine.client import Admitted, EngineClient
-from engine.jobs import Job
+from bot.message import Incoming, Reply, Tap
+from bot.requests import Answer, Choice, Refusal, Request, Role, Situation, role_for
+from bot.submit import seed_of
+from engine.client import EngineClient
+
+REFUSALS = {Role.ADMIN: texts.ADMINS_ONLY, Role.CURATOR: texts.CURATORS_ONLY}
+"""What people are told who may not."""
 
 log = structlog.get_logger(__name__)
 
 
+class Company(Protocol):
+    """The people of a platform's chats, as far as the platform has to be asked about them."""
+
+    async def is_admin(self, chat: str, person: str) -> bool:
+        """Whether `person` is an admin of `chat`; False where nobody can tell."""
+        ...
+
+
 class Responder:
-    """Answers what people say on one platform."""
+    """Answers what people do on one platform."""
 
     def __init__(
         self,
         *,
         engine: EngineClient,
         anthology: Anthology,
-        client: str,
+        company: Company,
+        clerks: Sequence[Clerk],
+        curators: frozenset[str] = frozenset(),
         bot_name: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Poems go to the reply stream of `client`; `clock` tells the Unix time in seconds."""
+        """Have `clerks` act; `clock` tells the Unix time in seconds."""
         self._engine = engine
         self._anthology = anthology
-        self._client = client
+        self._company = company
+        self._acts = {kind: act for clerk in clerks for kind, act in clerk.acts.items()}
+        self._taps = {verb: act for clerk in clerks for verb, act in clerk.taps.items()}
+        self._curators = curators
         self._bot_name = bot_name
         self._clock = clock
 
-    async def respond(self, incoming: Incoming) -> Message | Job | None:
-        """Act on `incoming`: the message to show at once, or the job whose outcome will follow.
-
-        None where it was not meant for us.
+    async def respond(self, incoming: Incoming) -> Reply:
+        """Act on a line; the reply is empty where it was not meant for us.
 
         Doing it again with the same cause does no harm: the job is not put twice.
 
@@ -53,103 +73,73 @@ class Responder:
             AnthologyError: the anthology does not answer.
         """
         if not incoming.direct and not is_command(incoming.text):
-            return None
-        style = await self._anthology.style(incoming.address.chat)
-        request = understand(incoming.text, await self._situation(incoming, style))
+            return Reply()
+        settings = await self._anthology.chats.settings(incoming.address.chat)
+        incoming = replace(incoming, language=settings.language or incoming.language)
+        request = understand(incoming.text, await self._situation(incoming, settings))
         if request is None:
-            return None
+            return Reply()
         log.info("→", action="request", cause=incoming.cause, kind=type(request).__name__)
-        if isinstance(request, PoemRequest):
-            return await self._submit(request, incoming, style)
-        if isinstance(request, StyleRequest):
-            await self._anthology.set_style(incoming.address.chat, request.style, incoming.language)
-            return _message(incoming, request.answer)
-        if isinstance(request, PickRequest):
-            return await self._pick(request, incoming)
-        return _message(incoming, request.text)
+        if isinstance(request, Answer | Refusal):
+            return say(incoming, request.text)
+        if not await self._may(request, incoming, settings):
+            return say(incoming, REFUSALS[role_for(request)].say(incoming.language))
+        return await self._acts[type(request)](request, incoming, settings)
 
-    async def respond_to_tap(self, tap: Tap) -> tuple[Message, ...]:
-        """Pick the poem that `tap` chose: the answer to the tap, and the message that changes.
+    async def respond_to_tap(self, tap: Tap) -> Reply:
+        """Act on a tap; every tap gets an answer.
 
-        Doing it again does no harm. Of several who tap the first decides; whoever taps the same
-        again has the message put right, should its change have been lost.
+        Doing it again with the same cause does no harm.
 
         Raises:
+            EngineUnavailableError: Redis does not answer; try again later.
             AnthologyError: the anthology does not answer.
         """
-        button = read_button(tap.data) if tap.message is not None else None
-        picked = await self._anthology.pick(tap.address.chat, *button) if button else None
-        log.info("→", action="tap", cause=tap.cause, known=picked is not None)
-        if button is None or picked is None or tap.message is None:
-            return (_answer(tap, texts.PICK_UNKNOWN.say(tap.language)),)
-        if picked.number != button[1]:
-            return (_answer(tap, texts.PICK_TAKEN.say(tap.language, number=picked.number)),)
-        changed = Message(
-            id=f"{tap.cause}/edit",
-            address=tap.address,
-            text=_render([picked]),
-            edits=tap.message,
+        settings = await self._anthology.chats.settings(tap.address.chat)
+        tap = replace(tap, language=settings.language or tap.language)
+        deed = Deed.read(tap.data) if tap.message is not None else None
+        log.info("→", action="tap", cause=tap.cause, verb=deed.verb if deed else None)
+        if deed is None or deed.verb not in self._taps:
+            return tell(tap, texts.TAP_UNKNOWN.say(tap.language))
+        return await self._taps[deed.verb](deed, tap, settings)
+
+    async def _may(self, request: Request, incoming: Incoming, settings: ChatSettings) -> bool:
+        """Whether whoever said `incoming` may have `request` granted."""
+        match role_for(request):
+            case Role.ANYONE:
+                return True
+            case Role.ADMIN:
+                return incoming.direct or await self._is_admin(incoming)
+            case Role.CURATOR:
+                return incoming.person in self._curators or (
+                    settings.admins_curate and await self._is_admin(incoming)
+                )
+
+    async def _is_admin(self, incoming: Incoming) -> bool:
+        if incoming.admin is not None:
+            return incoming.admin
+        return incoming.person is not None and await self._company.is_admin(
+            incoming.address.chat, incoming.person
         )
-        return (_answer(tap, ""), changed)
 
-    async def _pick(self, request: PickRequest, incoming: Incoming) -> Message:
-        """Pick by a number that was typed: the poem is shown again, alone."""
-        picked = await self._anthology.pick(incoming.address.chat, request.job, request.number)
-        if picked is None:
-            return _message(incoming, texts.PICK_UNKNOWN.say(incoming.language))
-        if picked.number != request.number:
-            taken = texts.PICK_TAKEN.say(incoming.language, number=picked.number)
-            return _message(incoming, taken)
-        return _message(incoming, _render([picked]))
-
-    async def _situation(self, incoming: Incoming, style: Style) -> Situation:
+    async def _situation(self, incoming: Incoming, settings: ChatSettings) -> Situation:
         shown: Sequence[PoemRow] = ()
         # In company, nobody could tell whose last poem is meant.
         if incoming.direct and incoming.quoted is None and speaks_of_a_poem(incoming.text):
-            shown = await self._anthology.last_shown(incoming.address.chat)
+            shown = await self._anthology.poems.last_shown(incoming.address.chat)
         return Situation(
             language=incoming.language,
-            style=style,
+            style=settings.style,
             cells=frozenset(await self._engine.cells()),
             today=datetime.fromtimestamp(self._clock()).astimezone().date(),
             seed=seed_of(incoming.cause),
             direct=incoming.direct,
             bot_name=self._bot_name,
-            poem=_render(_picked(shown)) if shown else incoming.quoted,
+            poem=render_rows(_picked(shown)) if shown else incoming.quoted,
             choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )
-
-    async def _submit(
-        self, request: PoemRequest, incoming: Incoming, style: Style
-    ) -> Message | Job:
-        job = make_job(
-            request, incoming, style, client=self._client, now_ms=int(self._clock() * 1000)
-        )
-        admission = await self._engine.put(job)
-        if admission.status is Admitted.FULL:
-            return _message(incoming, texts.BUSY.say(incoming.language))
-        return job
-
-
-def _message(incoming: Incoming, text: str) -> Message:
-    return Message(id=incoming.cause, address=incoming.address, text=text)
-
-
-def _answer(tap: Tap, text: str) -> Message:
-    return Message(id=tap.cause, address=tap.address, text=text, answers=tap.id)
 
 
 def _picked(rows: Sequence[PoemRow]) -> Sequence[PoemRow]:
     """The poem that was picked, or all where none is yet."""
     return [row for row in rows if row.picked_at is not None] or rows
-
-
-def _render(rows: Sequence[PoemRow]) -> str:
-    """Poems on record, as they were shown."""
-    first = rows[0]
-    return render_poems(
-        [row.poem for row in rows],
-        glyphs=first.opening,
-        script=Script(first.script),
-        language=Language(first.language),
-    )

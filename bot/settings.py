@@ -2,7 +2,8 @@
 
 from pydantic import Field, SecretStr, field_validator
 
-from engine.settings import EngineSettings
+from bot.pseudonyms import Pseudonyms
+from engine.settings import EngineSettings, SettingsError
 
 
 class BotSettings(EngineSettings):
@@ -16,6 +17,13 @@ class BotSettings(EngineSettings):
 
     database_url: SecretStr | None = None
     """The anthology, as `postgresql+asyncpg://…`. Unset: a SQLite file in `data`."""
+
+    curators: str = Field(default="", pattern=r"^\s*([a-z]+:\d+\s*(,\s*|$))*$")
+    """Whose ratings train the model, as `telegram:ID,discord:ID`."""
+
+    pseudonym_key: SecretStr | None = None
+    """The key of the pseudonyms under which people and chats are kept; the same for every process.
+    Unset: a file in `data`, made at the first start."""
 
     @field_validator("telegram_api")
     @classmethod
@@ -31,6 +39,25 @@ class BotSettings(EngineSettings):
         if not number.isdecimal() or not secret:
             raise ValueError("a Telegram token looks like 123456:ABC-DEF")
         return token
+
+    @property
+    def curator_names(self) -> frozenset[str]:
+        """The curators, each with their platform."""
+        return frozenset(filter(None, map(str.strip, self.curators.split(","))))
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        """The pseudonyms of this installation.
+
+        Raises:
+            SettingsError: the file of their key can be neither read nor made.
+        """
+        if self.pseudonym_key is not None:
+            return Pseudonyms(self.pseudonym_key.get_secret_value().encode())
+        try:
+            return Pseudonyms.from_file(self.data / "pseudonym.key")
+        except OSError as error:
+            raise SettingsError(f"YUEFU_DATA: {error.strerror}") from None
 
     @property
     def anthology_url(self) -> str:

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Any, Self
 
 from bot.language import Language, Script
-from bot.message import Address, Incoming
+from bot.message import Address, Incoming, Tap
 from bot.requests import PoemRequest
 from bot.style import Style
 from engine.jobs import Job
@@ -28,6 +28,12 @@ class Context:
     """The opening or the frame (`engine.verse.frame`) just as it was typed."""
     temperature: float
     """The temperature it was written at."""
+    person: str | None = None
+    """Who asked, with the platform."""
+    theme: str = ""
+    """What the poem was asked to be about."""
+    rhyme: str | None = None
+    """The rhyme group that was asked for, if any."""
 
     def to_fields(self) -> dict[str, Any]:
         """This context as a job carries it."""
@@ -46,6 +52,9 @@ class Context:
             script=Script(fields["script"]),
             glyphs=str(fields["glyphs"]),
             temperature=float(fields["temperature"]),
+            person=fields.get("person"),
+            theme=str(fields.get("theme", "")),
+            rhyme=fields.get("rhyme"),
         )
 
 
@@ -55,24 +64,27 @@ def seed_of(cause: str) -> int:
 
 
 def make_job(
-    request: PoemRequest, incoming: Incoming, style: Style, *, client: str, now_ms: int
+    request: PoemRequest, asked: Incoming | Tap, style: Style, *, client: str, now_ms: int
 ) -> Job:
-    """The job that answers `incoming`, for the reply stream of `client`."""
+    """The job that answers what was `asked`, for the reply stream of `client`."""
     context = Context(
-        address=incoming.address,
-        language=incoming.language,
+        address=asked.address,
+        language=asked.language,
         script=request.script,
         glyphs=request.glyphs,
         temperature=style.temperature,
+        person=asked.person,
+        theme=request.theme,
+        rhyme=request.rhyme,
     )
     return Job(
-        id=incoming.cause,
+        id=asked.cause,
         client=client,
-        chat=incoming.address.chat,
+        chat=asked.address.chat,
         form=request.form,
         cell=style.cell,
         temperature=style.temperature,
-        seed=seed_of(incoming.cause),
+        seed=seed_of(asked.cause),
         opening=request.opening,
         frame=request.frame,
         unlike=request.unlike,

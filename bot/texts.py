@@ -56,6 +56,22 @@ HELP_STYLE = Text(
     zh_hant="看或改寫法：/style gru 0.8 七絕",
     en="see or change the style: /style gru 0.8 七绝",
 )
+HELP_LANG = Text(
+    zh="选我说的语言：/lang zh、zh-Hant、en，或 auto 各随其人",
+    zh_hant="選我說的語言：/lang zh、zh-Hant、en，或 auto 各隨其人",
+    en="choose the language I speak here: /lang zh, zh-Hant, en, or auto for each person's own",
+)
+HELP_SCRIPT = Text(
+    zh="选诗的字体：/script simplified、traditional，或 auto 随开头",
+    zh_hant="選詩的字體：/script simplified、traditional，或 auto 隨開頭",
+    en="choose the script of poems: /script simplified, traditional, or auto by the opening",
+)
+ARGUMENTS_LANG = Text(
+    zh="zh | zh-Hant | en | auto", zh_hant="zh | zh-Hant | en | auto", en="zh | zh-Hant | en | auto"
+)
+ARGUMENTS_SCRIPT = Text(
+    zh="简 | 繁 | auto", zh_hant="簡 | 繁 | auto", en="simplified | traditional | auto"
+)
 ARGUMENTS_POEM = Text(
     zh="[开头] [题材] [诗体] [韵:字] [x2–x5]",
     zh_hant="[開頭] [題材] [詩體] [韻:字] [x2–x5]",
@@ -98,6 +114,64 @@ STYLE_CHANGED = Text(
     zh="好，以后这样写：{cell}，温度 {temperature}，诗体{form}。",
     zh_hant="好，以後這樣寫：{cell}，溫度 {temperature}，詩體{form}。",
     en="Done. From now on: {cell}, temperature {temperature}, form {form}.",
+)
+LANGUAGE_CHANGED = Text(
+    zh="好，以后在这里我说简体中文。",
+    zh_hant="好，以後在這裡我說繁體中文。",
+    en="Done. From now on I speak English here.",
+)
+LANGUAGE_FREE = Text(
+    zh="好，以后各人用各人的语言。",
+    zh_hant="好，以後各人用各人的語言。",
+    en="Done. From now on I speak each person's own language.",
+)
+SCRIPT_SIMPLIFIED = Text(
+    zh="好，以后的诗都用简体字。",
+    zh_hant="好，以後的詩都用簡體字。",
+    en="Done. From now on poems are shown in simplified script.",
+)
+SCRIPT_TRADITIONAL = Text(
+    zh="好，以后的诗都用繁体字。",
+    zh_hant="好，以後的詩都用繁體字。",
+    en="Done. From now on poems are shown in traditional script.",
+)
+SCRIPT_FREE = Text(
+    zh="好，以后诗用开头的字体。",
+    zh_hant="好，以後詩用開頭的字體。",
+    en="Done. From now on the opening decides the script.",
+)
+VOTED_UP = Text(zh="👍 记下了。", zh_hant="👍 記下了。", en="👍 Noted.")
+VOTED_DOWN = Text(zh="👎 记下了。", zh_hant="👎 記下了。", en="👎 Noted.")
+WRITING = Text(zh="在写了……", zh_hant="在寫了……", en="Writing …")
+WHICH_LINE = Text(
+    zh="要改哪一句？点它的句数。",
+    zh_hant="要改哪一句？點它的句數。",
+    en="Which line shall I rewrite? Tap its number.",
+)
+CONSENT = Text(
+    zh="你的 👍 👎 可以用来训练我吗？只用评分，不用你写的字；以前和以后的评分都算，"
+    "随时可以用 /privacy 收回，/forget 全部删除。",
+    zh_hant="你的 👍 👎 可以用來訓練我嗎？只用評分，不用你寫的字；以前和以後的評分都算，"
+    "隨時可以用 /privacy 收回，/forget 全部刪除。",
+    en="May I learn from your 👍 and 👎? Only from the ratings, never from what you write; from "
+    "those so far and those to come. /privacy takes it back at any time, /forget deletes all.",
+)
+CONSENT_YES = Text(zh="可以", zh_hant="可以", en="Yes")
+CONSENT_NO = Text(zh="不要", zh_hant="不要", en="No")
+CONSENT_ELSEWHERE = Text(
+    zh="记下了。要让我从你的评分里学习，请私下对我发 /privacy。",
+    zh_hant="記下了。要讓我從你的評分裡學習，請私下對我發 /privacy。",
+    en="Noted. To let me learn from your ratings, send me /privacy in a private chat.",
+)
+CONSENT_GIVEN = Text(
+    zh="谢谢，你的评分会用来训练我。要收回就发 /privacy。",
+    zh_hant="謝謝，你的評分會用來訓練我。要收回就發 /privacy。",
+    en="Thank you. I will learn from your ratings; /privacy takes it back.",
+)
+CONSENT_REFUSED = Text(
+    zh="好，你的评分不会用来训练我。改主意就发 /privacy。",
+    zh_hant="好，你的評分不會用來訓練我。改主意就發 /privacy。",
+    en="Very well. I will not learn from your ratings; /privacy is there if you change your mind.",
 )
 ANY_FORM = Text(zh="不限", zh_hant="不限", en="any")
 COLOPHON = Text(
@@ -171,6 +245,36 @@ FAULT_REPEATED_RHYME = Text(
 
 # --- refusals: what a person asked for cannot be ---------------------------------------------
 
+ADMINS_ONLY = Text(
+    zh="这个设置只有群管理员能改。",
+    zh_hant="這個設定只有群管理員能改。",
+    en="Only admins of this chat can change that; please ask one.",
+)
+CURATORS_ONLY = Text(
+    zh="这个命令只给编选人用。",
+    zh_hant="這個命令只給編選人用。",
+    en="This command is for curators only.",
+)
+LANGUAGE_UNCLEAR = Text(
+    zh="我会 zh（简体）、zh-Hant（繁体）和 en（英文），auto 各随其人；比如 /lang zh。",
+    zh_hant="我會 zh（簡體）、zh-Hant（繁體）和 en（英文），auto 各隨其人；比如 /lang zh-Hant。",
+    en="I speak zh, zh-Hant and en, or auto for each person's own; for example /lang en.",
+)
+SCRIPT_UNCLEAR = Text(
+    zh="字体可以是 simplified（简）、traditional（繁）或 auto，比如 /script 简。",
+    zh_hant="字體可以是 simplified（簡）、traditional（繁）或 auto，比如 /script 繁。",
+    en="A script is simplified, traditional or auto; for example /script traditional.",
+)
+POEM_UNKNOWN = Text(
+    zh="这首诗我已经不记得了；请再用 /poem 写。",
+    zh_hant="這首詩我已經不記得了；請再用 /poem 寫。",
+    en="I no longer know this poem; please ask for a new one with /poem.",
+)
+TAP_UNKNOWN = Text(
+    zh="这个按钮我不认识了；请发 /help。",
+    zh_hant="這個按鈕我不認識了；請發 /help。",
+    en="I do not know this button any more; please send /help.",
+)
 UNKNOWN_COMMAND = Text(
     zh="没有这个命令；发 /help 看我会什么。",
     zh_hant="沒有這個命令；發 /help 看我會什麼。",

@@ -9,18 +9,20 @@ from uuid import uuid4
 from rich.console import Console
 
 from bot import texts
+from bot.answering import make_desk
 from bot.anthology import Anthology
 from bot.deliver import compose
 from bot.household import household
 from bot.language import Language
-from bot.message import Address, Incoming, Message
-from bot.respond import Responder
+from bot.message import Address, Incoming
 from bot.settings import BotSettings
 from bot.submit import PATIENCE_MS, Context
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient, EngineUnavailableError
 from engine.jobs import Job, Poem
 
 CHAT = "console"
+PERSON = "console:me"
+"""Whoever sits at the terminal."""
 PROMPT = "› "
 
 # The engine itself gives up at a job's deadline and says so; a little later, it must be dead.
@@ -40,7 +42,15 @@ class Chat:
         self._anthology = anthology
         self._language = language
         self._screen = screen
-        self._responder = Responder(engine=engine, anthology=anthology, client=self._client)
+        alone = _Alone()
+        desk = make_desk(
+            engine=engine,
+            anthology=anthology,
+            company=alone,
+            counters=alone,
+            client=self._client,
+        )
+        self._responder = desk.responder
 
     async def say(self, line: str) -> bool:
         """Answer one line on the screen; False if it should have become a poem and did not."""
@@ -50,15 +60,16 @@ class Chat:
             text=line,
             language=self._language,
             direct=True,
+            person=PERSON,
         )
         try:
-            answer = await self._responder.respond(incoming)
+            reply = await self._responder.respond(incoming)
         except EngineUnavailableError:
             self._show(texts.CONSOLE_NO_ANSWER.say(self._language))
             return False
-        if isinstance(answer, Message):
-            self._show(answer.text)
-        return not isinstance(answer, Job) or await self._show_outcome(answer)
+        for message in reply.messages:
+            self._show(message.text)
+        return reply.job is None or await self._show_outcome(reply.job)
 
     async def _show_outcome(self, job: Job) -> bool:
         try:
@@ -69,10 +80,10 @@ class Chat:
             return False
         outcome = delivery.outcome
         if isinstance(outcome, Poem):
-            await self._anthology.record(outcome, Context.from_fields(outcome.context))
+            await self._anthology.poems.record(outcome, Context.from_fields(outcome.context))
         self._show(compose(outcome).text)
         if isinstance(outcome, Poem):
-            await self._anthology.mark_shown(outcome.job_id)
+            await self._anthology.poems.mark_shown(outcome.job_id, chat=CHAT, message=None)
         await self._engine.done(delivery)
         return isinstance(outcome, Poem)
 
@@ -90,6 +101,17 @@ class Chat:
         self._screen.print(indent(text, "  ") + "\n", soft_wrap=True)
 
 
+class _Alone:
+    """The company of one person, who reads what changes as it is said."""
+
+    async def is_admin(self, chat: str, person: str) -> bool:
+        """Their own chat is theirs to run."""
+        return (chat, person) == (CHAT, PERSON)
+
+    async def note(self, address: Address, message: int, poem: str) -> None:
+        """A terminal shows no counters."""
+
+
 @asynccontextmanager
 async def open_chat(
     settings: BotSettings, language: Language, screen: Console
@@ -102,7 +124,9 @@ async def open_chat(
     async with AsyncExitStack() as stack:
         with Console(stderr=True).status(texts.CONSOLE_WAKING.say(language)):
             redis = await stack.enter_async_context(household(settings))
-            anthology = await stack.enter_async_context(Anthology.open(settings.anthology_url))
+            anthology = await stack.enter_async_context(
+                Anthology.open(settings.anthology_url, settings.pseudonyms)
+            )
         yield Chat(
             engine=EngineClient(redis), anthology=anthology, language=language, screen=screen
         )

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from bot.anthology import Base
+from bot.anthology.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -6,15 +6,15 @@ import structlog
 from telegram import Bot
 
 from bot import texts
+from bot.answering import Desk
 from bot.anthology import Anthology
-from bot.message import Incoming, Message, Tap
+from bot.clerks import tap_answer
+from bot.message import Incoming, Message, Reaction, Reply, Tap
 from bot.outbox import Outbox
-from bot.respond import Responder
 from bot.stream import Entry
 from bot.telegram.inbox import Inbox, raw_update
 from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
 from engine.client import EngineUnavailableError
-from engine.jobs import Job
 
 _TRIES = 5
 _PAUSE_S = 0.5
@@ -33,14 +33,14 @@ class Handler:
         *,
         inbox: Inbox,
         outbox: Outbox,
-        responder: Responder,
+        desk: Desk,
         anthology: Anthology,
         bot: Bot,
     ) -> None:
-        """Read updates as `bot` does, and answer them by `responder`."""
+        """Read updates as `bot` does, and answer them at `desk`."""
         self._inbox = inbox
         self._outbox = outbox
-        self._responder = responder
+        self._desk = desk
         self._anthology = anthology
         self._bot = bot
 
@@ -67,32 +67,33 @@ class Handler:
         else:
             await self._inbox.done(entry)
 
-    async def _act(self, update: Incoming | Tap | Migration | None) -> None:
+    async def _act(self, update: Incoming | Tap | Reaction | Migration | None) -> None:
         if isinstance(update, Migration):
-            await self._anthology.move_chat(update.old, update.new)
-        elif isinstance(update, Tap):
-            for message in await self._responder.respond_to_tap(update):
-                await self._outbox.put(message)
+            await self._anthology.chats.move(update.old, update.new)
+        elif isinstance(update, Reaction):
+            await self._desk.voting.react(update)
         elif update is not None:
-            answer = await self._respond(update)
-            if isinstance(answer, Message):
-                await self._outbox.put(answer)
+            for message in (await self._respond(update)).messages:
+                await self._outbox.put(message)
 
-    async def _respond(self, incoming: Incoming) -> Message | Job | None:
+    async def _respond(self, update: Incoming | Tap) -> Reply:
         """Respond, trying again for a while if Redis is away."""
         for attempt in range(1, _TRIES):
             try:
-                return await self._responder.respond(incoming)
+                return await self._respond_once(update)
             except EngineUnavailableError:
-                log.warning("↻", action="update.again", cause=incoming.cause)
+                log.warning("↻", action="update.again", cause=update.cause)
                 await asyncio.sleep(_PAUSE_S * attempt)
-        return await self._responder.respond(incoming)
+        return await self._respond_once(update)
+
+    async def _respond_once(self, update: Incoming | Tap) -> Reply:
+        if isinstance(update, Tap):
+            return await self._desk.responder.respond_to_tap(update)
+        return await self._desk.responder.respond(update)
 
 
 def _apology(update: Incoming | Tap) -> Message:
-    return Message(
-        id=update.cause,
-        address=update.address,
-        text=texts.FAILED_INTERNAL.say(update.language),
-        answers=update.id if isinstance(update, Tap) else None,
-    )
+    text = texts.FAILED_INTERNAL.say(update.language)
+    if isinstance(update, Tap):
+        return tap_answer(update, text)
+    return Message(id=update.cause, address=update.address, text=text)

@@ -22,8 +22,8 @@ from bot.stream import Entry, Stream
 
 POLL_S = 25
 """How long Telegram holds a request open while nothing comes."""
-ALLOWED_UPDATES = ("message", "channel_post", "callback_query")
-"""All that commands and buttons need; Telegram keeps the rest to itself."""
+ALLOWED_UPDATES = ("message", "channel_post", "callback_query", "message_reaction")
+"""All that commands, buttons and votes need; Telegram keeps the rest to itself."""
 BACKLOG_MAX = 10_000
 """Updates in the inbox beyond which Telegram, which has more room, keeps what is new."""
 

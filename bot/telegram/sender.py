@@ -44,6 +44,7 @@ GROUP_MESSAGES_PER_MIN = 20
 """Telegram's limit in one group; beyond it, it would have every chat wait."""
 
 _GROUPS_MAX = 1000
+_ROW_MAX = 8
 _RECONNECT_S = 1.0
 _REFUSED_TOKEN_S = 5.0
 _NOT_MODIFIED = "message is not modified"
@@ -94,24 +95,27 @@ class TelegramSender:
             return
         await self._pace.wait(chat_id_of(message.address.chat))
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> int | None:
         """Show `message`; raises as `dispatch.Sender` says."""
         chat_id = chat_id_of(message.address.chat)
         try:
             if message.answers is not None:
-                await self._bot.answer_callback_query(message.answers, text=message.text or None)
-            elif message.edits is not None:
+                await self._bot.answer_callback_query(
+                    message.answers, text=message.text or None, show_alert=message.alert
+                )
+                return None
+            if message.edits is not None:
                 await self._edit(chat_id, message, message.edits)
-            else:
-                await self._send(chat_id, message)
+                return message.edits
+            return await self._send(chat_id, message)
         except TelegramError as error:
             if isinstance(error, Forbidden):
                 await self._note_refusal(message.address.chat)
             raise _send_error(error) from error
 
-    async def _send(self, chat_id: int, message: Message) -> None:
+    async def _send(self, chat_id: int, message: Message) -> int:
         reply_to = message.address.reply_to
-        await self._bot.send_message(
+        sent = await self._bot.send_message(
             chat_id=chat_id,
             text=message.text,
             message_thread_id=message.address.thread,
@@ -121,16 +125,23 @@ class TelegramSender:
             else ReplyParameters(message_id=reply_to, allow_sending_without_reply=True),
             reply_markup=_keyboard(message.buttons),
         )
+        return sent.message_id
 
     async def _edit(self, chat_id: int, message: Message, edits: int) -> None:
+        keyboard = _keyboard(message.buttons)
         try:
-            await self._bot.edit_message_text(
-                chat_id=chat_id,
-                message_id=edits,
-                text=message.text,
-                link_preview_options=LinkPreviewOptions(is_disabled=True),
-                reply_markup=_keyboard(message.buttons),
-            )
+            if message.text:
+                await self._bot.edit_message_text(
+                    chat_id=chat_id,
+                    message_id=edits,
+                    text=message.text,
+                    link_preview_options=LinkPreviewOptions(is_disabled=True),
+                    reply_markup=keyboard,
+                )
+            else:
+                await self._bot.edit_message_reply_markup(
+                    chat_id=chat_id, message_id=edits, reply_markup=keyboard
+                )
         except BadRequest as error:
             if _NOT_MODIFIED not in error.message.casefold():
                 raise
@@ -143,9 +154,10 @@ class TelegramSender:
 
 
 def _keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:
-    """The buttons in one row."""
-    row = [InlineKeyboardButton(button.label, callback_data=button.data) for button in buttons]
-    return InlineKeyboardMarkup([row]) if row else None
+    """The buttons, as many in a row as Telegram shows."""
+    keys = [InlineKeyboardButton(button.label, callback_data=button.data) for button in buttons]
+    rows = [keys[start : start + _ROW_MAX] for start in range(0, len(keys), _ROW_MAX)]
+    return InlineKeyboardMarkup(rows) if rows else None
 
 
 def _send_error(error: TelegramError) -> SendError:

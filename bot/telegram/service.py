@@ -13,6 +13,7 @@ from telegram import Bot, BotCommand
 from telegram.error import InvalidToken, NetworkError, TelegramError
 from telegram.request import HTTPXRequest
 
+from bot.answering import make_desk
 from bot.anthology import Anthology
 from bot.commands import COMMANDS, load_tables
 from bot.deliver import Deliverer
@@ -22,8 +23,9 @@ from bot.household import household
 from bot.language import Language
 from bot.lease import Lease
 from bot.outbox import Outbox
-from bot.respond import Responder
 from bot.settings import BotSettings
+from bot.tallies import Tallies
+from bot.telegram.company import TelegramCompany
 from bot.telegram.handler import Handler
 from bot.telegram.inbox import POLL_S, Inbox, Poller
 from bot.telegram.sender import TelegramSender
@@ -58,13 +60,18 @@ async def serve(settings: BotSettings) -> None:
     token = settings.telegram_token.get_secret_value()
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(household(settings))
-        anthology = await stack.enter_async_context(Anthology.open(settings.anthology_url))
+        anthology = await stack.enter_async_context(
+            Anthology.open(settings.anthology_url, settings.pseudonyms)
+        )
         bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
         http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
         await publish_commands(bot)
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
-        await _Service(redis=redis, anthology=anthology, bot=bot, http=http).run()
+        service = _Service(
+            redis=redis, anthology=anthology, bot=bot, http=http, curators=settings.curator_names
+        )
+        await service.run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,7 @@ class _Service:
     anthology: Anthology
     bot: Bot
     http: httpx.AsyncClient
+    curators: frozenset[str]
 
     async def run(self) -> None:
         """Serve whenever no other process does, until cancelled."""
@@ -97,12 +105,17 @@ class _Service:
         """Run the tasks that carry an update to its answer, until one of them ends."""
         inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
         engine, anthology, bot = EngineClient(self.redis), self.anthology, self.bot
-        responder = Responder(
-            engine=engine, anthology=anthology, client=PLATFORM, bot_name=bot.username
+        tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
+        desk = make_desk(
+            engine=engine,
+            anthology=anthology,
+            company=TelegramCompany(bot),
+            counters=tallies,
+            client=PLATFORM,
+            curators=self.curators,
+            bot_name=bot.username,
         )
-        handler = Handler(
-            inbox=inbox, outbox=outbox, responder=responder, anthology=anthology, bot=bot
-        )
+        handler = Handler(inbox=inbox, outbox=outbox, desk=desk, anthology=anthology, bot=bot)
         deliverer = Deliverer(engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM)
         sender = TelegramSender(bot, self.redis)
         dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
@@ -113,6 +126,7 @@ class _Service:
                 group.create_task(handler.run())
                 group.create_task(deliverer.run())
                 group.create_task(dispatcher.run())
+                group.create_task(tallies.run())
         except BaseExceptionGroup as failed:
             # What failed first ended the others; whoever called knows it by its own type.
             raise failed.exceptions[0] from None

@@ -1,16 +1,32 @@
 """A raw update becomes an incoming line or a tap, by the library's own reading of it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from telegram import Bot, CallbackQuery, Message, Update
+from telegram import (
+    Bot,
+    CallbackQuery,
+    MaybeInaccessibleMessage,
+    Message,
+    MessageReactionUpdated,
+    ReactionType,
+    ReactionTypeEmoji,
+    Update,
+)
 from telegram.constants import ChatType
 
 from bot.language import Language, language_of
-from bot.message import Address, Incoming, Tap
+from bot.message import Address, Incoming, Reaction, Tap
 from engine.verse.script import is_han
 
 PLATFORM = "telegram"
+
+VOTES = {
+    1: frozenset({"👍", "❤", "🔥", "🥰", "👏", "🎉", "🤩", "🙏", "💯", "🏆", "😍", "🤗"}),
+    -1: frozenset({"👎", "💩", "🤮", "😴", "🤡", "🥱"}),
+}
+"""The reactions that say that a poem is liked, or that it is not."""
 
 
 class UnreadableUpdateError(ValueError):
@@ -32,12 +48,17 @@ def chat_name(chat_id: int) -> str:
     return f"{PLATFORM}:{chat_id}"
 
 
+def person_name(user_id: int) -> str:
+    """A Telegram user as the rest of the bot names them; alone with the bot, also their chat."""
+    return chat_name(user_id)
+
+
 def chat_id_of(chat: str) -> int:
     """The inverse of `chat_name`."""
     return int(chat.removeprefix(f"{PLATFORM}:"))
 
 
-def read_update(raw: bytes, bot: Bot) -> Incoming | Tap | Migration | None:
+def read_update(raw: bytes, bot: Bot) -> Incoming | Tap | Reaction | Migration | None:
     """What a raw update means; None where it means nothing to us.
 
     Each update is read by itself, so that one that cannot be does not take others with it.
@@ -52,6 +73,8 @@ def read_update(raw: bytes, bot: Bot) -> Incoming | Tap | Migration | None:
         raise UnreadableUpdateError(type(error).__name__) from None
     if update.callback_query is not None:
         return _tap(update.update_id, update.callback_query)
+    if update.message_reaction is not None:
+        return _reaction(update.update_id, update.message_reaction)
     message = update.message or update.channel_post
     if message is None:
         return None
@@ -67,12 +90,15 @@ def _incoming(update_id: int, message: Message, text: str) -> Incoming:
         address=Address(
             chat=chat_name(message.chat_id),
             # Outside forums the field names a thread of replies, in which nobody can send.
-            thread=message.message_thread_id if message.is_topic_message else None,
+            thread=_topic(message),
             reply_to=None if direct else message.message_id,
         ),
         text=text,
         language=_language(message, text),
         direct=direct,
+        person=None if message.from_user is None else person_name(message.from_user.id),
+        # Whoever speaks as the chat itself runs it: an anonymous admin, or a channel.
+        admin=True if message.sender_chat == message.chat else None,
         quoted=_quoted(message),
     )
 
@@ -90,12 +116,44 @@ def _tap(update_id: int, query: CallbackQuery) -> Tap:
     message = query.message
     return Tap(
         cause=f"tg:{update_id}",
-        address=Address(chat=chat_name(message.chat.id if message else query.from_user.id)),
+        address=Address(
+            chat=chat_name(message.chat.id if message else query.from_user.id),
+            thread=_topic(message),
+        ),
         language=language_of(query.from_user.language_code),
         id=query.id,
         data=query.data or "",
         message=message.message_id if message else None,
+        person=person_name(query.from_user.id),
+        direct=message is not None and message.chat.type == ChatType.PRIVATE,
     )
+
+
+def _topic(message: MaybeInaccessibleMessage | None) -> int | None:
+    """The topic of a forum in which `message` is."""
+    if not isinstance(message, Message) or not message.is_topic_message:
+        return None
+    return message.message_thread_id
+
+
+def _reaction(update_id: int, reaction: MessageReactionUpdated) -> Reaction | None:
+    """What a person's reactions to a message say now; anonymous ones count for nobody."""
+    if reaction.user is None:
+        return None
+    return Reaction(
+        cause=f"tg:{update_id}",
+        address=Address(chat=chat_name(reaction.chat.id)),
+        message=reaction.message_id,
+        person=person_name(reaction.user.id),
+        vote=_vote(reaction.new_reaction),
+    )
+
+
+def _vote(reactions: Iterable[ReactionType]) -> int | None:
+    """1 or -1 by the emoji, None where they are neither good nor bad, or both."""
+    emoji = {reaction.emoji for reaction in reactions if isinstance(reaction, ReactionTypeEmoji)}
+    votes = {vote for vote, meant in VOTES.items() if meant & emoji}
+    return votes.pop() if len(votes) == 1 else None
 
 
 def _language(message: Message, text: str) -> Language:

@@ -51,10 +51,22 @@ class Sent:
     parameters: dict[str, Any]
 
     @property
+    def keyboard(self) -> list[list[dict[str, str]]]:
+        """The rows of buttons below it."""
+        rows: list[list[dict[str, str]]] = (self.parameters.get("reply_markup") or {}).get(
+            "inline_keyboard", []
+        )
+        return rows
+
+    @property
     def buttons(self) -> list[str]:
         """What the buttons below it bring back."""
-        rows = (self.parameters.get("reply_markup") or {}).get("inline_keyboard", [])
-        return [button["callback_data"] for row in rows for button in row]
+        return [button["callback_data"] for row in self.keyboard for button in row]
+
+    @property
+    def labels(self) -> list[str]:
+        """What the buttons below it show."""
+        return [button["text"] for row in self.keyboard for button in row]
 
 
 class ApiError(Exception):
@@ -99,6 +111,8 @@ class FakeTelegram:
     """The next requests of sendMessage get 429, with these seconds to wait."""
     floods_at_s: list[float] = field(default_factory=list)
     """When it answered so."""
+    admins: dict[int, set[int]] = field(default_factory=dict)
+    """Who runs each group."""
     latency_s: float = 0.0
     """From the moment a message is shown until the answer is sent."""
     in_flight: int = 0
@@ -124,12 +138,35 @@ class FakeTelegram:
         return await self.say(text, chat_id=sent.chat_id, reply_to_message=there)
 
     async def tap(
-        self, message_id: int, data: str, *, chat_id: int = 7, language: str = "zh-hans"
+        self,
+        message_id: int,
+        data: str,
+        *,
+        chat_id: int = 7,
+        person: int | None = None,
+        language: str = "zh-hans",
     ) -> int:
         """Somebody taps a button of a message; the update's id."""
         update_id = self._next_update
         self.queries.add(f"query-{update_id}")
-        await self.add(tap_update(update_id, message_id, data, chat_id=chat_id, language=language))
+        update = tap_update(update_id, message_id, data, chat_id=chat_id, language=language)
+        if person is not None:
+            update["callback_query"]["from"]["id"] = person
+        await self.add(update)
+        return update_id
+
+    async def react(self, message_id: int, emoji: str, *, chat_id: int, person: int) -> int:
+        """Somebody's reactions are now those of `emoji`, one a character; the update's id."""
+        update_id = self._next_update
+        reaction = {
+            "chat": message_update(0, None, chat_id=chat_id)["message"]["chat"],
+            "message_id": message_id,
+            "user": {"id": person, "is_bot": False, "first_name": "Reader"},
+            "date": 1_700_000_000,
+            "old_reaction": [],
+            "new_reaction": [{"type": "emoji", "emoji": one} for one in emoji],
+        }
+        await self.add({"update_id": update_id, "message_reaction": reaction})
         return update_id
 
     async def add(self, update: dict[str, Any]) -> None:
@@ -207,6 +244,8 @@ class FakeTelegram:
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
             "editMessageText": self._edit_message_text,
+            "editMessageReplyMarkup": self._edit_message_reply_markup,
+            "getChatAdministrators": self._get_chat_administrators,
             "answerCallbackQuery": self._answer_callback_query,
         }
 
@@ -302,7 +341,7 @@ class FakeTelegram:
         if before is None:
             raise ApiError(400, "Bad Request: message to edit not found")
         edited = replace(before, text=text, at_s=time.monotonic(), parameters=parameters)
-        if (edited.text, edited.buttons) == (before.text, before.buttons):
+        if (edited.text, edited.keyboard) == (before.text, before.keyboard):
             raise ApiError(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply "
@@ -311,6 +350,22 @@ class FakeTelegram:
         self.edits.append(edited)
         await self._take_its_time()
         return _message(edited)
+
+    async def _edit_message_reply_markup(self, parameters: dict[str, Any]) -> Any:
+        before = self.find(int(parameters["chat_id"]), int(parameters["message_id"]))
+        return await self._edit_message_text({**parameters, "text": before.text if before else "x"})
+
+    async def _get_chat_administrators(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("getChatAdministrators", parameters))
+        people = self.admins.get(int(parameters["chat_id"]), set())
+        return [
+            {
+                "status": "creator",
+                "is_anonymous": False,
+                "user": {"id": person, "is_bot": False, "first_name": "Reader"},
+            }
+            for person in people
+        ]
 
     async def _answer_callback_query(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("answerCallbackQuery", parameters))

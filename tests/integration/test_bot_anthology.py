@@ -6,12 +6,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from bot.anthology import Anthology, Base, migrate
+from bot.anthology import Anthology
+from bot.anthology.chats import ChatSettings
+from bot.anthology.database import Database, _connect, migrate
+from bot.anthology.tables import Base
 from bot.errors import AnthologyError
 from bot.language import Language, Script
 from bot.message import Address
+from bot.pseudonyms import Pseudonyms
 from bot.style import Style
 from bot.submit import Context
 from engine.jobs import Cell
@@ -19,6 +22,7 @@ from engine.verse.forms import FormName
 from tests.fakes.engine import made_up_poem
 from tests.fakes.jobs import a_job, a_poem
 
+PSEUDONYMS = Pseudonyms(b"test")
 STYLE = Style(cell=Cell.LSTM, temperature=1.3, form=FormName.QILU)
 
 
@@ -29,8 +33,12 @@ def url(tmp_path):
 
 @pytest.fixture
 async def anthology(url):
-    async with Anthology.open(url) as opened:
+    async with Anthology.open(url, PSEUDONYMS) as opened:
         yield opened
+
+
+def engine_of(anthology):
+    return anthology.chats._database._engine
 
 
 def context_in(chat):
@@ -44,48 +52,50 @@ def context_in(chat):
 
 
 async def test_a_chat_that_never_chose_has_the_usual_style(anthology):
-    assert await anthology.style("telegram:1") == Style()
+    assert (await anthology.chats.settings("telegram:1")).style == Style()
 
 
 async def test_a_style_is_kept_for_its_chat_alone(anthology):
-    await anthology.set_style("telegram:1", STYLE, Language.ZH)
-    assert await anthology.style("telegram:1") == STYLE
-    assert await anthology.style("telegram:2") == Style()
+    await anthology.chats.change("telegram:1", ChatSettings(style=STYLE), Language.ZH)
+    assert (await anthology.chats.settings("telegram:1")).style == STYLE
+    assert (await anthology.chats.settings("telegram:2")).style == Style()
 
 
 async def test_a_style_outlives_the_process(url):
-    async with Anthology.open(url) as first:
-        await first.set_style("telegram:1", STYLE, Language.ZH)
-    async with Anthology.open(url) as second:
-        assert await second.style("telegram:1") == STYLE
+    async with Anthology.open(url, PSEUDONYMS) as first:
+        await first.chats.change("telegram:1", ChatSettings(style=STYLE), Language.ZH)
+    async with Anthology.open(url, PSEUDONYMS) as second:
+        assert (await second.chats.settings("telegram:1")).style == STYLE
 
 
 async def test_a_poem_is_recorded_once_and_then_shown(anthology):
     poem = a_poem(a_job("tg:1"))
     for _ in range(2):
-        await anthology.record(poem, context_in("telegram:1"))
-    kept = await anthology.poem("tg:1")
+        await anthology.poems.record(poem, context_in("telegram:1"))
+    kept = await anthology.poems.get("tg:1")
     assert (kept.lines, kept.opening, kept.temperature) == (list(poem.lines), "月", 0.7)
     assert kept.shown_at is None
-    await anthology.mark_shown("tg:1")
-    kept = await anthology.poem("tg:1")
+    await anthology.poems.mark_shown("tg:1", chat="telegram:1", message=None)
+    kept = await anthology.poems.get("tg:1")
     assert kept.shown_at.utcoffset().total_seconds() == 0
 
 
 @pytest.mark.parametrize("new_is_known", [False, True])
 async def test_what_belongs_to_a_chat_moves_with_it(anthology, new_is_known):
-    await anthology.set_style("telegram:-1", STYLE, Language.ZH)
-    await anthology.record(a_poem(a_job("tg:1")), context_in("telegram:-1"))
+    await anthology.chats.change("telegram:-1", ChatSettings(style=STYLE), Language.ZH)
+    await anthology.poems.record(a_poem(a_job("tg:1")), context_in("telegram:-1"))
     if new_is_known:
-        await anthology.set_style("telegram:-100", Style(), Language.ZH)
-    await anthology.move_chat("telegram:-1", "telegram:-100")
-    assert (await anthology.poem("tg:1")).chat == "telegram:-100"
-    assert await anthology.style("telegram:-100") == (Style() if new_is_known else STYLE)
-    assert await anthology.style("telegram:-1") == Style()
+        await anthology.chats.change("telegram:-100", ChatSettings(style=Style()), Language.ZH)
+    await anthology.chats.move("telegram:-1", "telegram:-100")
+    assert (await anthology.poems.get("tg:1")).chat == PSEUDONYMS.of("telegram:-100")
+    assert (await anthology.chats.settings("telegram:-100")).style == (
+        Style() if new_is_known else STYLE
+    )
+    assert (await anthology.chats.settings("telegram:-1")).style == Style()
 
 
 async def test_a_chat_nobody_knows_can_move_too(anthology):
-    await anthology.move_chat("telegram:-1", "telegram:-100")
+    await anthology.chats.move("telegram:-1", "telegram:-100")
 
 
 def a_choice(job_id, count=3):
@@ -94,9 +104,9 @@ def a_choice(job_id, count=3):
 
 async def test_poems_to_choose_from_are_all_recorded_and_shown_together(anthology):
     for _ in range(2):
-        await anthology.record(a_choice("tg:1"), context_in("telegram:1"))
-    await anthology.mark_shown("tg:1")
-    rows = await anthology.last_shown("telegram:1")
+        await anthology.poems.record(a_choice("tg:1"), context_in("telegram:1"))
+    await anthology.poems.mark_shown("tg:1", chat="telegram:1", message=None)
+    rows = await anthology.poems.last_shown("telegram:1")
     assert [row.id for row in rows] == ["tg:1", "tg:1#2", "tg:1#3"]
     assert all(row.shown_at is not None and row.picked_at is None for row in rows)
     first, *others = (row.poem for row in rows)
@@ -106,11 +116,11 @@ async def test_poems_to_choose_from_are_all_recorded_and_shown_together(antholog
 
 
 async def test_the_first_pick_decides(anthology):
-    await anthology.record(a_choice("tg:1"), context_in("telegram:1"))
+    await anthology.poems.record(a_choice("tg:1"), context_in("telegram:1"))
     for number in (2, 2, 3):
-        assert (await anthology.pick("telegram:1", "tg:1", number)).number == 2
-    assert (await anthology.poem("tg:1#2")).picked_at is not None
-    assert (await anthology.poem("tg:1#3")).picked_at is None
+        assert (await anthology.poems.pick("telegram:1", "tg:1", number)).number == 2
+    assert (await anthology.poems.get("tg:1#2")).picked_at is not None
+    assert (await anthology.poems.get("tg:1#3")).picked_at is None
 
 
 @pytest.mark.parametrize(
@@ -124,24 +134,24 @@ async def test_the_first_pick_decides(anthology):
     ],
 )
 async def test_only_what_a_chat_was_shown_can_be_picked_there(anthology, chat, job, number):
-    await anthology.record(a_choice("tg:1"), context_in("telegram:1"))
-    await anthology.record(a_poem(a_job("tg:2")), context_in("telegram:1"))
-    assert await anthology.pick(chat, job, number) is None
+    await anthology.poems.record(a_choice("tg:1"), context_in("telegram:1"))
+    await anthology.poems.record(a_poem(a_job("tg:2")), context_in("telegram:1"))
+    assert await anthology.poems.pick(chat, job, number) is None
 
 
 async def test_the_last_poem_of_a_chat_is_the_one_shown_last(anthology):
-    assert await anthology.last_shown("telegram:1") == []
+    assert await anthology.poems.last_shown("telegram:1") == []
     for number in (1, 2, 3):
-        await anthology.record(a_poem(a_job(f"tg:{number}")), context_in("telegram:1"))
-    await anthology.mark_shown("tg:2")
-    await anthology.mark_shown("tg:1")
-    assert [row.id for row in await anthology.last_shown("telegram:1")] == ["tg:1"]
-    assert await anthology.last_shown("telegram:2") == []
+        await anthology.poems.record(a_poem(a_job(f"tg:{number}")), context_in("telegram:1"))
+    await anthology.poems.mark_shown("tg:2", chat="telegram:1", message=None)
+    await anthology.poems.mark_shown("tg:1", chat="telegram:1", message=None)
+    assert [row.id for row in await anthology.poems.last_shown("telegram:1")] == ["tg:1"]
+    assert await anthology.poems.last_shown("telegram:2") == []
 
 
 async def test_poems_of_before_choices_came_are_kept(tmp_path):
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'old.sqlite3'}")
-    await migrate(engine, "v0001")
+    engine = _connect(f"sqlite+aiosqlite:///{tmp_path / 'old.sqlite3'}")
+    await migrate(engine, PSEUDONYMS, "v0001")
     async with engine.begin() as connection:
         await connection.exec_driver_sql(
             "INSERT INTO chats VALUES ('console', 'gru', 0.8, NULL, 'zh', '2026-01-01 00:00:00')"
@@ -150,14 +160,15 @@ async def test_poems_of_before_choices_came_are_kept(tmp_path):
             "INSERT INTO poems VALUES ('c:1', 'console', '[]', 'wujue', '尤', 'gru', 'x', 7, 0.8, "
             "-1.5, '月', '2026-01-01 00:00:00')"
         )
-    await migrate(engine)
-    [row] = await Anthology(engine).last_shown("console")
+    await migrate(engine, PSEUDONYMS)
+    [row] = await Anthology(Database(engine, PSEUDONYMS)).poems.last_shown("console")
     assert (row.id, row.job, row.number, row.language) == ("c:1", "c:1", 1, "zh")
+    assert row.chat == PSEUDONYMS.of("console")
     await engine.dispose()
 
 
 async def test_models_and_migrations_agree(anthology):
-    async with anthology._engine.connect() as connection:
+    async with engine_of(anthology).connect() as connection:
         differences = await connection.run_sync(
             lambda sync: compare_metadata(
                 MigrationContext.configure(sync, opts={"compare_type": True}), Base.metadata
@@ -168,19 +179,19 @@ async def test_models_and_migrations_agree(anthology):
 
 async def test_migrations_lead_down_to_nothing_and_up_again(anthology):
     async def tables():
-        async with anthology._engine.connect() as connection:
+        async with engine_of(anthology).connect() as connection:
             names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
         return set(names) - {"alembic_version"}
 
     assert await tables() == set(Base.metadata.tables)
-    await migrate(anthology._engine, "base")
+    await migrate(engine_of(anthology), PSEUDONYMS, "base")
     assert await tables() == set()
-    await migrate(anthology._engine)
+    await migrate(engine_of(anthology), PSEUDONYMS)
     assert await tables() == set(Base.metadata.tables)
 
 
 async def test_sqlite_is_opened_so_that_readers_and_a_writer_get_along(anthology):
-    async with anthology._engine.connect() as connection:
+    async with engine_of(anthology).connect() as connection:
         pragmas = {
             name: (await connection.execute(text(f"PRAGMA {name}"))).scalar()
             for name in ("journal_mode", "foreign_keys")
@@ -193,16 +204,16 @@ async def test_sqlite_is_opened_so_that_readers_and_a_writer_get_along(anthology
 )
 async def test_an_address_that_is_no_database_is_said_to_be_none(address):
     with pytest.raises(AnthologyError):
-        async with Anthology.open(address):
+        async with Anthology.open(address, PSEUDONYMS):
             pass
 
 
 async def test_a_database_that_fails_is_reported_as_such_without_what_people_wrote(
     anthology, monkeypatch
 ):
-    monkeypatch.setattr("bot.anthology._PAUSES_S", (0.01,))
-    async with anthology._engine.begin() as connection:
+    monkeypatch.setattr("bot.anthology.database._PAUSES_S", (0.01,))
+    async with engine_of(anthology).begin() as connection:
         await connection.execute(text("DROP TABLE poems"))
     with pytest.raises(AnthologyError) as caught:
-        await anthology.record(a_poem(a_job("tg:1")), context_in("telegram:1"))
+        await anthology.poems.record(a_poem(a_job("tg:1")), context_in("telegram:1"))
     assert "月" not in str(caught.value)

@@ -18,6 +18,7 @@ from bot.console.chat import Chat
 from bot.console.service import run
 from bot.errors import HouseholdError
 from bot.language import Language
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from engine import keys
 from engine.client import EngineClient
@@ -102,7 +103,8 @@ async def screen():
 
 @pytest.fixture
 async def chat(redis, tmp_path, screen):
-    async with Anthology.open(f"sqlite+aiosqlite:///{tmp_path / 'a.sqlite3'}") as anthology:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'a.sqlite3'}"
+    async with Anthology.open(url, Pseudonyms(b"test")) as anthology:
         yield Chat(
             engine=EngineClient(redis),
             anthology=anthology,

@@ -17,6 +17,7 @@ from bot.errors import (
 )
 from bot.message import Address, Message
 from bot.outbox import Outbox
+from bot.pseudonyms import Pseudonyms
 from tests.fakes.waiting import until
 
 PLATFORM = "test"
@@ -58,7 +59,8 @@ def outbox(redis):
 
 @pytest.fixture
 async def anthology(tmp_path):
-    async with Anthology.open(f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}") as opened:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}"
+    async with Anthology.open(url, Pseudonyms(b"test")) as opened:
         yield opened
 
 
@@ -210,9 +212,9 @@ async def test_an_entry_that_is_no_message_is_dropped(redis, outbox, sender, ant
 async def test_an_anthology_that_is_away_costs_nobody_the_message(
     redis, outbox, sender, anthology, monkeypatch
 ):
-    monkeypatch.setattr("bot.anthology._PAUSES_S", ())
-    await anthology._engine.dispose()
-    monkeypatch.setattr(anthology._engine.sync_engine.pool, "connect", _refuse)
+    monkeypatch.setattr("bot.anthology.database._PAUSES_S", ())
+    await anthology.poems._database._engine.dispose()
+    monkeypatch.setattr(anthology.poems._database._engine.sync_engine.pool, "connect", _refuse)
     await outbox.put(replace(a_message(1), poem_id="t:1"))
     async with dispatching(redis, sender, anthology):
         await drained(redis)

@@ -7,8 +7,12 @@ import pytest
 
 from bot import keys
 from bot.anthology import Anthology
+from bot.anthology.chats import Chats
+from bot.anthology.poems import Poems
+from bot.buttons import poem_buttons
 from bot.commands import COMMANDS
 from bot.errors import TokenRefusedError
+from bot.message import Tally
 from bot.settings import BotSettings
 from bot.submit import seed_of
 from bot.telegram.service import serve
@@ -73,10 +77,10 @@ async def test_a_poem_is_written_shown_and_recorded(fake, bot, engine, settings)
     assert "reply_parameters" not in sent.parameters
     [job] = engine.jobs
     assert (job.id, job.chat, job.seed) == (f"tg:{update}", "telegram:7", seed_of(job.id))
-    async with Anthology.open(settings.anthology_url) as anthology:
+    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as anthology:
 
         async def recorded():
-            poem = await anthology.poem(f"tg:{update}")
+            poem = await anthology.poems.get(f"tg:{update}")
             return poem is not None and poem.shown_at is not None
 
         await until(recorded)
@@ -193,6 +197,7 @@ async def test_a_chat_that_blocked_us_is_noted_once_and_others_go_on(fake, bot, 
 
 
 async def test_a_group_that_became_a_supergroup_is_answered_there(fake, bot, engine):
+    fake.admins[-5] = {5}
     await fake.say("/style 0.5 七律", chat_id=-5)
     await shown(fake, 1)
     fake.moved[-5] = GROUP
@@ -204,6 +209,7 @@ async def test_a_group_that_became_a_supergroup_is_answered_there(fake, bot, eng
 
 
 async def test_a_group_that_says_it_moved_keeps_its_style(fake, bot, engine):
+    fake.admins[-5] = {5}
     await fake.say("/style 0.5", chat_id=-5)
     await fake.say(None, chat_id=-5, migrate_to_chat_id=GROUP)
     await fake.say("/poem 山", chat_id=GROUP)
@@ -221,14 +227,14 @@ async def test_an_update_that_cannot_be_read_is_buried_alone(fake, bot, redis):
 async def test_a_fault_of_ours_in_one_update_is_admitted_and_stops_nobody(
     fake, settings, engine, redis, monkeypatch
 ):
-    real = Anthology.style
+    real = Chats.settings
 
     async def fail_for_five(self, chat):
         if chat == "telegram:5":
             raise RuntimeError("a fault")
         return await real(self, chat)
 
-    monkeypatch.setattr(Anthology, "style", fail_for_five)
+    monkeypatch.setattr(Chats, "settings", fail_for_five)
     async with serving(settings):
         await fake.say("/help", chat_id=5)
         await fake.say("/help", chat_id=6)
@@ -305,11 +311,29 @@ async def test_of_three_poems_one_is_picked_after_a_restart_and_stays_picked(
     assert len(fake.edits) == 1
     now = fake.now(message)
     assert now.text == f"{POEMS[1]}\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · lstm"
-    assert now.buttons == []
+    assert now.buttons == below("tg:1000#2")
     assert len(fake.sent) == 1
-    async with Anthology.open(settings.anthology_url) as anthology:
-        rows = await anthology.last_shown("telegram:7")
+    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as anthology:
+        rows = await anthology.poems.last_shown("telegram:7")
     assert [row.picked_at is not None for row in rows] == [False, True, False]
+
+
+FORGOTTEN = "I no longer know these poems; please ask again with /poem."
+
+
+def below(poem):
+    """What the buttons below a poem bring back."""
+    return [button.data for button in poem_buttons(poem, Tally())]
+
+
+async def noted_as_shown(settings, chat="telegram:7"):
+    """Wait until the anthology knows that a poem was shown."""
+    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as anthology:
+
+        async def noted():
+            return await anthology.poems.last_shown(chat)
+
+        await until(noted)
 
 
 async def drained(redis):
@@ -320,12 +344,19 @@ async def drained(redis):
 
 
 @pytest.mark.parametrize(
-    "data", ["pick:1:tg:5", "pick:9:tg:1000", "pick:0:tg:1000", "", "nonsense", "pick:1:\ud800"]
+    ("data", "answer"),
+    [
+        *((data, FORGOTTEN) for data in ("pick:1:tg:5", "pick:9:tg:1000", "pick:0:tg:1000")),
+        *((data, "I no longer know this poem") for data in ("up::tg:5", "again::x", "line:2:tg:5")),
+        *((data, "I do not know this button") for data in ("", "nonsense", "pick:1:\ud800")),
+    ],
 )
-async def test_a_tap_on_what_nobody_knows_is_answered_in_one_line(fake, bot, redis, data):
+async def test_a_tap_on_what_nobody_knows_is_answered_in_one_line(fake, bot, redis, data, answer):
     message = await three_poems(fake)
     await fake.tap(message.message_id, data, language="en")
-    assert await answers(fake, 1) == ["I no longer know these poems; please ask again with /poem."]
+    [told] = await answers(fake, 1)
+    assert told.startswith(answer)
+    assert "\n" not in told
     await drained(redis)
     assert fake.edits == []
 
@@ -364,8 +395,9 @@ async def test_a_tap_too_old_to_be_answered_still_picks(fake, bot):
     assert fake.answered == []
 
 
-async def test_a_number_typed_in_private_picks_as_well(fake, bot):
+async def test_a_number_typed_in_private_picks_as_well(fake, settings, bot):
     await three_poems(fake)
+    await noted_as_shown(settings)
     await fake.say("3")
     assert (await shown(fake, 2))[1].text.startswith(POEMS[2])
 
@@ -378,7 +410,7 @@ async def test_a_fault_of_ours_in_a_tap_is_admitted_to_whoever_tapped(
     async def fail(self, *_):
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(Anthology, "pick", fail)
+    monkeypatch.setattr(Poems, "pick", fail)
     await fake.tap(message.message_id, message.buttons[0])
     assert await answers(fake, 1) == ["我这边出了错，这首诗没写成；请再发一次。"]
     assert await redis.xlen(keys.dead(PLATFORM)) == 1
@@ -423,12 +455,7 @@ async def test_in_private_the_last_poem_is_meant(fake, settings, redis):
     async with fake_engine(redis, answer=a_poem), serving(settings):
         await fake.say("/poem 月 五绝")
         await shown(fake, 1)
-        async with Anthology.open(settings.anthology_url) as anthology:
-
-            async def noted():
-                return await anthology.last_shown("telegram:7")
-
-            await until(noted)
+        await noted_as_shown(settings)
         await fake.say("/check")
         checked = (await shown(fake, 2))[1]
     assert checked.text.startswith("月落空江夜\n")

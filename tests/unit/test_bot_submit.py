@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from bot.choice import read_button
+from bot.buttons import Deed, Verb, poem_buttons
 from bot.deliver import compose
 from bot.language import Language, Script
-from bot.message import Address, Incoming, Message
+from bot.message import Address, Incoming, Message, Tally
 from bot.requests import PoemRequest
 from bot.style import Style
 from bot.submit import PATIENCE_MS, Context, make_job, seed_of
@@ -99,23 +99,27 @@ def test_several_poems_come_with_a_button_each():
     job = replace(the_job(), count=3)
     message = compose(made_up_poem(job))
     assert [button.label for button in message.buttons] == ["1", "2", "3"]
-    assert [read_button(button.data) for button in message.buttons] == [
-        ("tg:42", number) for number in (1, 2, 3)
+    assert [Deed.read(button.data) for button in message.buttons] == [
+        Deed(verb=Verb.PICK, argument=str(number), subject="tg:42") for number in (1, 2, 3)
     ]
     assert all(len(button.data.encode()) <= 64 for button in message.buttons)
     assert Message.from_json(message.to_json()) == message
 
 
-def test_a_poem_alone_has_no_buttons():
-    assert compose(made_up_poem(the_job())).buttons == ()
+def test_below_a_poem_alone_stands_what_can_be_done_with_it():
+    buttons = compose(made_up_poem(the_job())).buttons
+    assert [button.label for button in buttons] == ["👍", "👎", "🔁", "✍"]
+    deeds = [Deed.read(button.data) for button in buttons]
+    assert {deed.subject for deed in deeds if deed} == {"tg:42"}
+    assert poem_buttons("tg:42", Tally(up=3, down=1))[0].label == "👍 3"
 
 
 @pytest.mark.parametrize(
     "data",
-    ["", "pick", "pick:1:", "pick::tg:1", "pick:x:tg:1", "pick:1:月", "pick:100:tg:1", "\ud800"],
+    ["", "pick", "pick:1", "fly:1:tg:1", "pick:-:tg:1", "pick:1:月", f"up::{'x' * 55}", "\ud800"],
 )
 def test_a_button_of_somebody_else_is_recognised(data):
-    assert read_button(data) is None
+    assert Deed.read(data) is None
 
 
 def test_messages_of_before_can_be_read_and_plain_ones_can_be_read_by_those_of_before():

@@ -24,6 +24,7 @@ def test_a_message_becomes_an_incoming_line():
         text="/poem 月",
         language=Language.ZH,
         direct=True,
+        person="telegram:7",
     )
 
 
@@ -112,6 +113,8 @@ def test_a_tap_says_where_what_and_in_whose_language():
         id="query-5",
         data="pick:2:tg:4",
         message=31,
+        person="telegram:7",
+        direct=False,
     )
 
 

@@ -1,0 +1,61 @@
+"""Who answers on a platform: the responder with its clerks, put together in one place."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot.anthology import Anthology
+from bot.clerks.preferences import PreferenceClerk
+from bot.clerks.voting import Counters, VotingClerk
+from bot.clerks.writing import WritingClerk
+from bot.respond import Company, Responder
+from engine.client import EngineClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Everybody who answers."""
+
+    responder: Responder
+    """Answers lines and taps."""
+    voting: VotingClerk
+    """Counts reactions."""
+
+
+def make_desk(
+    *,
+    engine: EngineClient,
+    anthology: Anthology,
+    company: Company,
+    counters: Counters,
+    client: str,
+    curators: frozenset[str] = frozenset(),
+    bot_name: str = "",
+    whispers: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Desk:
+    """The desk of one platform.
+
+    Args:
+        engine: Where jobs are put.
+        anthology: What is kept.
+        company: Tells who runs a chat.
+        counters: The counters below poems.
+        client: Whose reply stream poems go to.
+        curators: People whose ratings train the model, with their platform.
+        bot_name: What stands after the @ in `/poem@name`.
+        whispers: Whether the platform can show a message to one person in company.
+        clock: The Unix time in seconds.
+    """
+    voting = VotingClerk(anthology, counters, whispers=whispers)
+    writing = WritingClerk(engine=engine, anthology=anthology, client=client, clock=clock)
+    responder = Responder(
+        engine=engine,
+        anthology=anthology,
+        company=company,
+        clerks=(writing, voting, PreferenceClerk(anthology)),
+        curators=curators,
+        bot_name=bot_name,
+        clock=clock,
+    )
+    return Desk(responder=responder, voting=voting)

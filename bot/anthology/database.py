@@ -1,0 +1,150 @@
+"""One database, open: SQLite in the data folder, or PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from bot.errors import AnthologyError
+from bot.pseudonyms import Pseudonyms
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+
+_BUSY_S = 10
+_PAUSES_S = (0.1, 0.5, 1.0, 2.0)
+_AWAY = (OperationalError, InterfaceError, OSError)
+_POSTGRES_LOCK = 0x797565667531
+"""Any number that nothing else in the database locks: "yuefu1"."""
+
+
+log = structlog.get_logger(__name__)
+
+
+class Database:
+    """The anthology's database, and the pseudonyms under which it knows people and chats."""
+
+    def __init__(self, engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
+        """Use `engine`, whose database has the newest tables. Most callers want `open`."""
+        self._engine = engine
+        self._pseudonyms = pseudonyms
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, pseudonyms: Pseudonyms) -> AsyncIterator[Self]:
+        """Open the database at `url`, with its tables brought up to date.
+
+        Raises:
+            AnthologyError: the address is wrong, or the database does not answer.
+        """
+        engine = _connect(url)
+        try:
+            try:
+                _make_folder(engine)
+                await migrate(engine, pseudonyms)
+            except (SQLAlchemyError, OSError) as error:
+                raise AnthologyError(f"the anthology does not open: {_brief(error)}") from error
+            yield cls(engine, pseudonyms)
+        finally:
+            await engine.dispose()
+
+    def known_as(self, name: str) -> str:
+        """The pseudonym of a person or a chat."""
+        return self._pseudonyms.of(name)
+
+    async def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Do `work` in one transaction; again from its start where the database was away.
+
+        Raises:
+            AnthologyError: it stays away, or what was asked of it cannot be.
+        """
+        pauses_s = iter(_PAUSES_S)
+        while True:
+            try:
+                async with (
+                    AsyncSession(self._engine, expire_on_commit=False) as session,
+                    session.begin(),
+                ):
+                    return await work(session)
+            except (SQLAlchemyError, OSError) as error:
+                pause_s = next(pauses_s, None)
+                if pause_s is None or not isinstance(error, _AWAY):
+                    # Only its name: a database may quote what people wrote.
+                    raise AnthologyError(type(error).__name__) from error
+                log.warning("↻", action="anthology.again", error=type(error).__name__)
+                await asyncio.sleep(pause_s)
+
+
+async def migrate(engine: AsyncEngine, pseudonyms: Pseudonyms, revision: str = "head") -> None:
+    """Bring the tables to `revision`, one process at a time."""
+    async with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})"))
+        await connection.run_sync(_migrate, pseudonyms, revision)
+
+
+def _migrate(connection: Connection, pseudonyms: Pseudonyms, revision: str) -> None:
+    config = Config(attributes={"connection": connection, "pseudonyms": pseudonyms})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    step: Callable[[Config, str], None] = (
+        command.downgrade if revision == "base" else command.upgrade
+    )
+    step(config, revision)
+
+
+def _connect(url: str) -> AsyncEngine:
+    try:
+        address = make_url(url)
+        # Errors must not quote what people wrote.
+        engine = create_async_engine(address, hide_parameters=True, pool_pre_ping=True)
+    except (ArgumentError, ImportError) as error:
+        # The library's own words may quote the address, and the address a password.
+        why = type(error).__name__
+        raise AnthologyError(
+            f"YUEFU_DATABASE_URL names no database for the anthology: {why}"
+        ) from None
+    if address.get_backend_name() == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _make_folder(engine: AsyncEngine) -> None:
+    """A file needs a folder to be made in."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own idea of when to begin leaves out changes of tables; `_begin_sqlite` does it.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+        f"busy_timeout = {_BUSY_S * 1000}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once if another wrote meanwhile;
+    # one that takes its turn at the start waits instead.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _brief(error: Exception) -> str:
+    """The first line of what an error says: the rest is the library's advice."""
+    return str(error).partition("\n")[0]

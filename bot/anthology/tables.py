@@ -1,0 +1,213 @@
+"""The tables of the anthology.
+
+People and chats stand in them under pseudonyms (`bot.pseudonyms`), never under their own numbers.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from engine.jobs import Cell, Poem
+from engine.verse.checker import tone_marks
+from engine.verse.forms import FormName
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC, also where the database forgets time zones (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    """The tables; constraints have names, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class ChatRow(Base):
+    """A chat that changed a setting or was shown a poem."""
+
+    __tablename__ = "chats"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The chat's pseudonym."""
+    cell: Mapped[str]
+    """The model family of its style."""
+    temperature: Mapped[float]
+    """The temperature of its style."""
+    form: Mapped[str | None]
+    """The form of its style; none where each poem chooses."""
+    language: Mapped[str]
+    """The language last spoken there, for messages that nobody asked for."""
+    created: Mapped[datetime] = mapped_column(Moment)
+    """When it came."""
+    chosen_language: Mapped[str | None]
+    """The language that it chose for everybody; none where each person's own is spoken."""
+    chosen_script: Mapped[str | None]
+    """The script that it chose for all poems; none where each request decides."""
+    admins_curate: Mapped[bool]
+    """Whether its admins rate as curators do."""
+
+
+class PoemRow(Base):
+    """A poem that was written for a chat."""
+
+    __tablename__ = "poems"
+    __table_args__ = (Index("ix_poems_shown_at", "shown_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The id of its job, with its number where that is not 1: `tg:5`, `tg:5#2`."""
+    job: Mapped[str] = mapped_column(index=True)
+    """The id of its job, which those to choose from share."""
+    number: Mapped[int]
+    """Its place among them, from 1."""
+    chat: Mapped[str] = mapped_column(
+        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), index=True
+    )
+    """The chat it was written for."""
+    lines: Mapped[list[str]] = mapped_column(JSON)
+    """Its lines, without punctuation, as the engine gave them."""
+    form: Mapped[str]
+    """Its form."""
+    rhyme: Mapped[str]
+    """Its rhyme group."""
+    cell: Mapped[str]
+    """The family of the model that wrote it."""
+    checkpoint: Mapped[str]
+    """The checkpoint that wrote it."""
+    seed: Mapped[int] = mapped_column(BigInteger)
+    """The seed it was written with."""
+    temperature: Mapped[float]
+    """The temperature it was written at."""
+    logprob: Mapped[float]
+    """Natural log of its probability."""
+    opening: Mapped[str]
+    """What it was asked to begin with, or the frame it was written in, as typed."""
+    script: Mapped[str]
+    """The script it is shown in."""
+    language: Mapped[str]
+    """The language of what is said around it."""
+    shown_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When it was shown; none where it never was."""
+    picked_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When it was picked from several; none where it was not."""
+    asker: Mapped[str | None] = mapped_column(index=True)
+    """Who asked for it; none where nobody did, or nobody knows."""
+    theme: Mapped[str]
+    """What it was asked to be about; may be empty."""
+    wanted_rhyme: Mapped[str | None]
+    """The rhyme group that was asked for, if any."""
+
+    @property
+    def poem(self) -> Poem:
+        """The poem as the engine gave it."""
+        return Poem(
+            job_id=self.job,
+            lines=tuple(self.lines),
+            form=FormName(self.form),
+            rhyme=self.rhyme,
+            tones=tuple(map(tone_marks, self.lines)),
+            cell=Cell(self.cell),
+            checkpoint=self.checkpoint,
+            seed=self.seed,
+            logprob=self.logprob,
+        )
+
+
+class ShowingRow(Base):
+    """A message that shows a poem: what a reaction to it is about."""
+
+    __tablename__ = "showings"
+
+    chat: Mapped[str] = mapped_column(
+        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), primary_key=True
+    )
+    """The chat it is in."""
+    message: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """The platform's number of the message."""
+    job: Mapped[str] = mapped_column(index=True)
+    """The job whose poems it shows."""
+
+
+class RatingRow(Base):
+    """What one person thinks of one poem. Checkpoint, cell, style and seed are the poem's."""
+
+    __tablename__ = "ratings"
+
+    poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
+    """The poem."""
+    rater: Mapped[str] = mapped_column(primary_key=True, index=True)
+    """The person's pseudonym."""
+    vote: Mapped[int | None] = mapped_column(SmallInteger)
+    """1 for 👍, -1 for 👎; none where only stars were given."""
+    stars: Mapped[int | None] = mapped_column(SmallInteger)
+    """1 to 5, by a curator; none where only a vote was given."""
+    platform: Mapped[str]
+    """The platform it was given on."""
+    chat: Mapped[str] = mapped_column(index=True)
+    """The pseudonym of the chat it was given in."""
+    at: Mapped[datetime] = mapped_column(Moment, index=True)
+    """When it was given or last changed."""
+
+
+class ConsentRow(Base):
+    """Whether a person lets their ratings train the model."""
+
+    __tablename__ = "consents"
+
+    rater: Mapped[str] = mapped_column(primary_key=True)
+    """The person's pseudonym."""
+    version: Mapped[int] = mapped_column(Integer)
+    """Of the text they were asked with."""
+    language: Mapped[str]
+    """The language they were asked in."""
+    asked_at: Mapped[datetime] = mapped_column(Moment)
+    """When they were asked."""
+    given: Mapped[bool | None]
+    """What they answered last; none where they have not."""
+    answered_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When they did."""
+
+
+class AuditRow(Base):
+    """One thing that was done to ratings, consents or models, and by whom. Never changed.
+
+    Forgetting a person takes their pseudonym out of it, and nothing else ever touches a row.
+    """
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    """Counts up."""
+    at: Mapped[datetime] = mapped_column(Moment, index=True)
+    """When."""
+    action: Mapped[str]
+    """What: `undo`, `forget`, `consent`, `promote` …"""
+    actor: Mapped[str | None] = mapped_column(index=True)
+    """The pseudonym of whoever did it; none for the operator, and for who is forgotten."""
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Figures and pseudonyms; nothing that a person wrote."""
