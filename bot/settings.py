@@ -1,5 +1,7 @@
 """What the bot reads from the environment, beyond what every process does."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 
 from engine.settings import EngineSettings
@@ -16,6 +18,13 @@ class BotSettings(EngineSettings):
 
     database_url: SecretStr | None = None
     """The anthology, as `postgresql+asyncpg://…`. Unset: a SQLite file in `data`."""
+
+    card_font: Path | None = None
+    """A font file (.ttf, .otf, .ttc) for the cards. Unset: one of those that are usually
+    installed (`bot.cards.fonts.USUAL_FONTS`)."""
+
+    card_label: bool = True
+    """Whether a card says that a machine wrote the poem."""
 
     @field_validator("telegram_api")
     @classmethod
