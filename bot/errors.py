@@ -8,6 +8,9 @@
     │   ├── PollerConflictError  another program polls with the same token
     │   └── PollFailedError      anything else: worth another try
     ├── LeaseLostError           another process took over
+    ├── CardError                a card cannot be drawn: send the poem as text
+    │   ├── NoFontError          there is no font to draw with
+    │   └── GlyphsMissingError   the font lacks characters of this poem
     └── SendError
         ├── NotShownError        surely not shown: send it again
         ├── MaybeShownError      nobody can tell: never send it again
@@ -59,6 +62,23 @@ class PollFailedError(InboxError):
 
 class LeaseLostError(BotError):
     """Another process holds the lease now."""
+
+
+class CardError(BotError):
+    """A card cannot be drawn."""
+
+
+class NoFontError(CardError):
+    """Cards have no font; install fonts-lxgw-wenkai or fonts-noto-cjk, or set YUEFU_CARD_FONT."""
+
+
+class GlyphsMissingError(CardError):
+    """The font of the cards lacks characters, `missing`."""
+
+    def __init__(self, missing: str) -> None:
+        # They may be of what a person wrote, so the message, which is logged, only counts them.
+        super().__init__(f"the font of the cards lacks {len(missing)} characters of this poem")
+        self.missing = missing
 
 
 class SendError(BotError):

@@ -17,7 +17,7 @@ def render_poem(poem: Poem, *, glyphs: str, script: Script, language: Language) 
     It is shown in `script`, except for `glyphs`: what the person fixed, just as it was typed.
     """
     verse = _verse(poem, glyphs=glyphs, script=script)
-    return f"{verse}\n\n{_colophon([poem], language)}"
+    return f"{verse}\n\n{colophon([poem], language)}"
 
 
 def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language: Language) -> str:
@@ -28,7 +28,7 @@ def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language
         f"{number}.\n{_verse(poem, glyphs=glyphs, script=script)}"
         for number, poem in enumerate(poems, start=1)
     ]
-    end = f"{_colophon(poems, language)}\n{texts.CHOOSE.say(language)}"
+    end = f"{colophon(poems, language)}\n{texts.CHOOSE.say(language)}"
     return "\n\n".join([*numbered, end])
 
 
@@ -41,13 +41,7 @@ def show_lines(lines: tuple[str, ...], *, glyphs: str, script: Script) -> tuple[
     return cut_lines("".join(text), len(lines[0]))
 
 
-def _verse(poem: Poem, *, glyphs: str, script: Script) -> str:
-    form = FORMS[poem.form]
-    lines = show_lines(poem.lines, glyphs=glyphs, script=script)
-    return "\n".join(form.punctuate(lines[index : index + 2]) for index in range(0, form.lines, 2))
-
-
-def _colophon(poems: Sequence[Poem], language: Language) -> str:
+def colophon(poems: Sequence[Poem], language: Language) -> str:
     """What poems of one request have in common, and the rhymes in which they may differ."""
     rhymes = dict.fromkeys(rhyme_title(poem.rhyme, language) for poem in poems)
     return texts.COLOPHON.say(
@@ -56,6 +50,12 @@ def _colophon(poems: Sequence[Poem], language: Language) -> str:
         rhyme=texts.LISTED.say(language).join(rhymes),
         cell=poems[0].cell,
     )
+
+
+def _verse(poem: Poem, *, glyphs: str, script: Script) -> str:
+    form = FORMS[poem.form]
+    lines = show_lines(poem.lines, glyphs=glyphs, script=script)
+    return "\n".join(form.punctuate(lines[index : index + 2]) for index in range(0, form.lines, 2))
 
 
 def _simplify(line: str) -> str:

@@ -1,5 +1,7 @@
 """What the bot reads from the environment, beyond what every process does."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 
 from bot.pseudonyms import Pseudonyms
@@ -24,6 +26,13 @@ class BotSettings(EngineSettings):
     pseudonym_key: SecretStr | None = None
     """The key of the pseudonyms under which people and chats are kept; the same for every process.
     Unset: a file in `data`, made at the first start."""
+
+    card_font: Path | None = None
+    """A font file (.ttf, .otf, .ttc) for the cards. Unset: one of those that are usually
+    installed (`bot.cards.fonts.USUAL_FONTS`)."""
+
+    card_label: bool = True
+    """Whether a card says that a machine wrote the poem."""
 
     @field_validator("telegram_api")
     @classmethod

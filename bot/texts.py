@@ -524,6 +524,23 @@ FAILED_BURIED = Text(
     en="This poem would not be written; please try another opening.",
 )
 
+# --- cards ---------------------------------------------------------------------------------
+
+CARD_LABEL = Text(zh="AI 生成", zh_hant="AI 生成", en="written by AI")
+CARD_NO_FONT = Text(
+    zh="这里还画不了诗笺，先看文字吧；请管理员装中文字体 fonts-lxgw-wenkai，"
+    "或设置 YUEFU_CARD_FONT。",
+    zh_hant="這裡還畫不了詩箋，先看文字吧；請管理員裝中文字體 fonts-lxgw-wenkai，"
+    "或設定 YUEFU_CARD_FONT。",
+    en="No card can be drawn here yet, so here is the text; whoever runs me has to install "
+    "the font fonts-lxgw-wenkai or set YUEFU_CARD_FONT.",
+)
+CARD_GLYPHS_MISSING = Text(
+    zh="诗笺的字体里没有「{chars}」，先看文字吧。",
+    zh_hant="詩箋的字體裡沒有「{chars}」，先看文字吧。",
+    en="The font of the cards has no {chars}, so here is the text.",
+)
+
 # --- console -------------------------------------------------------------------------------
 
 CONSOLE_HINT = Text(
