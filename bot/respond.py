@@ -12,6 +12,7 @@ from bot.choice import read_button
 from bot.commands import is_command, speaks_of_a_poem, understand
 from bot.language import Language, Script
 from bot.message import Incoming, Message, Tap
+from bot.moderation import Filter, permit
 from bot.render import render_poems
 from bot.requests import Choice, PickRequest, PoemRequest, Situation, StyleRequest
 from bot.style import Style
@@ -31,13 +32,18 @@ class Responder:
         engine: EngineClient,
         anthology: Anthology,
         client: str,
+        words: Filter,
         bot_name: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Poems go to the reply stream of `client`; `clock` tells the Unix time in seconds."""
+        """Poems go to the reply stream of `client`; nobody may ask for what holds one of `words`.
+
+        `clock` tells the Unix time in seconds.
+        """
         self._engine = engine
         self._anthology = anthology
         self._client = client
+        self._words = words
         self._bot_name = bot_name
         self._clock = clock
 
@@ -58,6 +64,7 @@ class Responder:
         request = understand(incoming.text, await self._situation(incoming, style))
         if request is None:
             return None
+        request = permit(request, incoming, self._words)
         log.info("→", action="request", cause=incoming.cause, kind=type(request).__name__)
         if isinstance(request, PoemRequest):
             return await self._submit(request, incoming, style)

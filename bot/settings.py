@@ -1,5 +1,7 @@
 """What the bot reads from the environment, beyond what every process does."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 
 from engine.settings import EngineSettings
@@ -16,6 +18,15 @@ class BotSettings(EngineSettings):
 
     database_url: SecretStr | None = None
     """The anthology, as `postgresql+asyncpg://…`. Unset: a SQLite file in `data`."""
+
+    words: Path | None = None
+    """A UTF-8 file of words, one a line, that poems and requests may not hold. Unset: none."""
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _named(cls, path: object) -> object:
+        # An empty path would be the working folder.
+        return path or None
 
     @field_validator("telegram_api")
     @classmethod

@@ -21,6 +21,7 @@ from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.household import household
 from bot.language import Language
 from bot.lease import Lease
+from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.respond import Responder
 from bot.settings import BotSettings
@@ -49,13 +50,14 @@ async def serve(settings: BotSettings) -> None:
     """Serve Telegram until cancelled.
 
     Raises:
-        SettingsError: there is no token.
+        SettingsError: there is no token, or the file of words cannot be used.
         TokenRefusedError: Telegram does not know the token.
         HouseholdError, AnthologyError: what it stands on did not come up.
     """
     if settings.telegram_token is None:
         raise SettingsError(HOW_TO_BEGIN)
     token = settings.telegram_token.get_secret_value()
+    words = open_filter(settings)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(household(settings))
         anthology = await stack.enter_async_context(Anthology.open(settings.anthology_url))
@@ -64,7 +66,7 @@ async def serve(settings: BotSettings) -> None:
         await publish_commands(bot)
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
-        await _Service(redis=redis, anthology=anthology, bot=bot, http=http).run()
+        await _Service(redis=redis, anthology=anthology, words=words, bot=bot, http=http).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class _Service:
 
     redis: Redis
     anthology: Anthology
+    words: Filter
     bot: Bot
     http: httpx.AsyncClient
 
@@ -98,12 +101,18 @@ class _Service:
         inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
         engine, anthology, bot = EngineClient(self.redis), self.anthology, self.bot
         responder = Responder(
-            engine=engine, anthology=anthology, client=PLATFORM, bot_name=bot.username
+            engine=engine,
+            anthology=anthology,
+            client=PLATFORM,
+            words=self.words,
+            bot_name=bot.username,
         )
         handler = Handler(
             inbox=inbox, outbox=outbox, responder=responder, anthology=anthology, bot=bot
         )
-        deliverer = Deliverer(engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM)
+        deliverer = Deliverer(
+            engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
+        )
         sender = TelegramSender(bot, self.redis)
         dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
         try:
