@@ -8,6 +8,7 @@ from bot.anthology import Anthology
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
+from bot.moderation import Filter
 from bot.respond import Company, Responder
 from engine.client import EngineClient
 
@@ -29,6 +30,7 @@ def make_desk(
     company: Company,
     counters: Counters,
     client: str,
+    words: Filter,
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
     whispers: bool = False,
@@ -42,6 +44,7 @@ def make_desk(
         company: Tells who runs a chat.
         counters: The counters below poems.
         client: Whose reply stream poems go to.
+        words: What nobody may ask for.
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
         whispers: Whether the platform can show a message to one person in company.
@@ -54,6 +57,7 @@ def make_desk(
         anthology=anthology,
         company=company,
         clerks=(writing, voting, PreferenceClerk(anthology)),
+        words=words,
         curators=curators,
         bot_name=bot_name,
         clock=clock,

@@ -2,7 +2,8 @@
 
 Whatever the engine answers is told: a poem is shown, a failure is explained in the person's
 language. A poem is in the anthology before its outcome is let go, so that what people see is on
-record, as long as there is a database to record it in.
+record, as long as there is a database to record it in. A poem that may not be shown is neither
+told nor recorded; another is written in its place (`bot.moderation`).
 """
 
 import structlog
@@ -12,9 +13,10 @@ from bot.anthology import Anthology
 from bot.buttons import pick_buttons, poem_buttons
 from bot.errors import AnthologyError
 from bot.message import Message, Tally
+from bot.moderation import Filter, Moderator
 from bot.outbox import Outbox
 from bot.render import render_poems
-from bot.submit import Context
+from bot.submit import Context, cause_of
 from bot.texts import Text
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient
 from engine.jobs import Outcome, Poem, Reason
@@ -26,6 +28,7 @@ FAILURES: dict[Reason, Text] = {
     Reason.NO_MODEL: texts.FAILED_NO_MODEL,
     Reason.NO_TEMPLATE: texts.FAILED_NO_TEMPLATE,
     Reason.BURIED: texts.FAILED_BURIED,
+    Reason.WITHHELD: texts.FAILED_WITHHELD,
     Reason.INTERNAL: texts.FAILED_INTERNAL,
 }
 """What people are told where there is no poem."""
@@ -43,14 +46,14 @@ def compose(outcome: Outcome) -> Message:
     if isinstance(outcome, Poem):
         return _show(outcome, context)
     text = FAILURES[outcome.reason].say(context.language)
-    return Message(id=outcome.job_id, address=context.address, text=text)
+    return Message(id=cause_of(outcome.job_id), address=context.address, text=text)
 
 
 def _show(poem: Poem, context: Context) -> Message:
     """A poem, or several with a button each."""
     poems = (poem, *poem.others)
     return Message(
-        id=poem.job_id,
+        id=cause_of(poem.job_id),
         address=context.address,
         text=render_poems(
             poems, glyphs=context.glyphs, script=context.script, language=context.language
@@ -64,13 +67,20 @@ class Deliverer:
     """Carries outcomes from the reply stream of one client to the outbox of its platform."""
 
     def __init__(
-        self, *, engine: EngineClient, anthology: Anthology, outbox: Outbox, client: str
+        self,
+        *,
+        engine: EngineClient,
+        anthology: Anthology,
+        outbox: Outbox,
+        client: str,
+        words: Filter,
     ) -> None:
-        """Collect as `client`."""
+        """Collect as `client`, and tell of no poem that holds one of `words`."""
         self._engine = engine
         self._anthology = anthology
         self._outbox = outbox
         self._client = client
+        self._moderator = Moderator(words=words, engine=engine)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -86,17 +96,17 @@ class Deliverer:
             await self._deliver(delivery)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        outcome = delivery.outcome
+        job = delivery.outcome.job_id
         try:
-            message = compose(outcome)
+            outcome = await self._moderator.review(delivery.outcome)
+            message = None if outcome is None else compose(outcome)
         except (KeyError, TypeError, ValueError) as error:
-            log.error(
-                "! foreign", action="deliver.drop", job=outcome.job_id, error=type(error).__name__
-            )
+            log.error("! foreign", action="deliver.drop", job=job, error=type(error).__name__)
         else:
             if isinstance(outcome, Poem):
                 await self._record(outcome)
-            await self._outbox.put(message)
+            if message is not None:
+                await self._outbox.put(message)
         await self._engine.done(delivery)
 
     async def _record(self, poem: Poem) -> None:

@@ -21,6 +21,7 @@ from bot.clerks import Clerk, say, tell
 from bot.clerks.writing import render_rows
 from bot.commands import is_command, speaks_of_a_poem, understand
 from bot.message import Incoming, Reply, Tap
+from bot.moderation import Filter, permit
 from bot.requests import Answer, Choice, Refusal, Request, Role, Situation, role_for
 from bot.submit import seed_of
 from engine.client import EngineClient
@@ -49,16 +50,21 @@ class Responder:
         anthology: Anthology,
         company: Company,
         clerks: Sequence[Clerk],
+        words: Filter,
         curators: frozenset[str] = frozenset(),
         bot_name: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Have `clerks` act; `clock` tells the Unix time in seconds."""
+        """Have `clerks` act; nobody may ask for what holds one of `words`.
+
+        `clock` tells the Unix time in seconds.
+        """
         self._engine = engine
         self._anthology = anthology
         self._company = company
         self._acts = {kind: act for clerk in clerks for kind, act in clerk.acts.items()}
         self._taps = {verb: act for clerk in clerks for verb, act in clerk.taps.items()}
+        self._words = words
         self._curators = curators
         self._bot_name = bot_name
         self._clock = clock
@@ -79,6 +85,7 @@ class Responder:
         request = understand(incoming.text, await self._situation(incoming, settings))
         if request is None:
             return Reply()
+        request = permit(request, incoming, self._words)
         log.info("→", action="request", cause=incoming.cause, kind=type(request).__name__)
         if isinstance(request, Answer | Refusal):
             return say(incoming, request.text)

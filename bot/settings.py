@@ -34,6 +34,15 @@ class BotSettings(EngineSettings):
     card_label: bool = True
     """Whether a card says that a machine wrote the poem."""
 
+    words: Path | None = None
+    """A UTF-8 file of words, one a line, that poems and requests may not hold. Unset: none."""
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _named(cls, path: object) -> object:
+        # An empty path would be the working folder.
+        return path or None
+
     @field_validator("telegram_api")
     @classmethod
     def _without_slash(cls, url: str) -> str:

@@ -1,6 +1,6 @@
 """A request becomes a job in the engine's queue."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any, Self
 
@@ -8,10 +8,14 @@ from bot.language import Language, Script
 from bot.message import Address, Incoming, Tap
 from bot.requests import PoemRequest
 from bot.style import Style
-from engine.jobs import Job
+from engine.jobs import Job, Poem
 
 PATIENCE_MS = 60_000
 """How long a person waits for a poem; the engine drops the job after that and says so."""
+
+_TRY = "~"
+# Under this name a job travels in its own context, beside the fields of `Context`.
+_RECIPE = "again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ def make_job(
         theme=request.theme,
         rhyme=request.rhyme,
     )
-    return Job(
+    job = Job(
         id=asked.cause,
         client=client,
         chat=asked.address.chat,
@@ -92,5 +96,25 @@ def make_job(
         theme=request.theme,
         count=request.count,
         deadline_ms=now_ms + PATIENCE_MS,
-        context=context.to_fields(),
     )
+    # Only the job itself knows all that it takes to put it again.
+    return replace(job, context=context.to_fields() | {_RECIPE: job.to_json()})
+
+
+def cause_of(job: str) -> str:
+    """The cause of the job of this id, whichever try it is."""
+    return job.partition(_TRY)[0]
+
+
+def next_try(poem: Poem, *, at_most: int) -> Job | None:
+    """The job that wrote `poem`, to be put again with another seed, under an id of its own.
+
+    None where it was put again `at_most` times already, or nothing tells what was asked for.
+    """
+    cause, _, tries = poem.job_id.partition(_TRY)
+    number = int(tries or 1)
+    if number > at_most or _RECIPE not in poem.context:
+        return None
+    name = f"{cause}{_TRY}{number + 1}"
+    job = Job.from_json(poem.context[_RECIPE])
+    return replace(job, id=name, seed=seed_of(name), context=poem.context)

@@ -406,6 +406,11 @@ NO_FORM_UNEVEN = Text(
     en="I count {lines} lines, of {lengths} characters, which is none of the forms: "
     "五绝 and 七绝 have 4 lines, 五律 and 七律 have 8, of 5 or 7 characters each.",
 )
+WORD_NOT_USED = Text(
+    zh="里面有这里不用的字眼；请换几个字再试。",
+    zh_hant="裡面有這裡不用的字眼；請換幾個字再試。",
+    en="That holds a word that is not used here; please change it and try again.",
+)
 TEXT_TOO_LONG = Text(
     zh="太长了，最多 {most} 个字；请只发一首诗。",
     zh_hant="太長了，最多 {most} 個字；請只發一首詩。",
@@ -512,6 +517,11 @@ FAILED_NO_TEMPLATE = Text(
     zh="没有格律容得下这些字；请换几个字，或换个诗体。",
     zh_hant="沒有格律容得下這些字；請換幾個字，或換個詩體。",
     en="No tone pattern admits these characters; please change some or try another form.",
+)
+FAILED_WITHHELD = Text(
+    zh="写出来的诗含有这里不用的字眼，没有给出；请换个开头或题目再试。",
+    zh_hant="寫出來的詩含有這裡不用的字眼，沒有給出；請換個開頭或題目再試。",
+    en="What was written held words not used here; please try another opening or theme.",
 )
 FAILED_INTERNAL = Text(
     zh="我这边出了错，这首诗没写成；请再发一次。",

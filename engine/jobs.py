@@ -59,6 +59,8 @@ class Reason(StrEnum):
     """No template of the form admits the opening."""
     BURIED = "buried"
     """It killed its worker again and again."""
+    WITHHELD = "withheld"
+    """The client may not show what was written; it says so itself, the engine never does."""
     INTERNAL = "internal"
     """The engine failed; the log says how."""
 

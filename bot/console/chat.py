@@ -15,10 +15,11 @@ from bot.deliver import compose
 from bot.household import household
 from bot.language import Language
 from bot.message import Address, Incoming
+from bot.moderation import Filter, Moderator, open_filter
 from bot.settings import BotSettings
-from bot.submit import PATIENCE_MS, Context
+from bot.submit import PATIENCE_MS, Context, cause_of
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient, EngineUnavailableError
-from engine.jobs import Job, Poem
+from engine.jobs import Job, Outcome, Poem
 
 CHAT = "console"
 PERSON = "console:me"
@@ -33,15 +34,22 @@ class Chat:
     """A conversation in the terminal."""
 
     def __init__(
-        self, *, engine: EngineClient, anthology: Anthology, language: Language, screen: Console
+        self,
+        *,
+        engine: EngineClient,
+        anthology: Anthology,
+        words: Filter,
+        language: Language,
+        screen: Console,
     ) -> None:
-        """Speak `language` on `screen`."""
+        """Speak `language` on `screen`, but none of `words`."""
         # A name of its own, for two consoles must not collect each other's poems.
         self._client = f"{CHAT}-{uuid4().hex}"
         self._engine = engine
         self._anthology = anthology
         self._language = language
         self._screen = screen
+        self._moderator = Moderator(words=words, engine=engine)
         alone = _Alone()
         desk = make_desk(
             engine=engine,
@@ -49,6 +57,7 @@ class Chat:
             company=alone,
             counters=alone,
             client=self._client,
+            words=words,
         )
         self._responder = desk.responder
 
@@ -74,11 +83,10 @@ class Chat:
     async def _show_outcome(self, job: Job) -> bool:
         try:
             async with asyncio.timeout(_ANSWER_S):
-                delivery = await self._outcome_of(job)
+                delivery, outcome = await self._outcome_of(job)
         except TimeoutError:
             self._show(texts.CONSOLE_NO_ANSWER.say(self._language))
             return False
-        outcome = delivery.outcome
         if isinstance(outcome, Poem):
             await self._anthology.poems.record(outcome, Context.from_fields(outcome.context))
         self._show(compose(outcome).text)
@@ -87,14 +95,17 @@ class Chat:
         await self._engine.done(delivery)
         return isinstance(outcome, Poem)
 
-    async def _outcome_of(self, job: Job) -> Delivery:
+    async def _outcome_of(self, job: Job) -> tuple[Delivery, Outcome]:
+        """What came of `job`, or of the last of its tries, as far as it may be shown."""
         while True:
             for delivery in await self._engine.outcomes(
                 self._client, self._client, wait_ms=MAX_BLOCK_MS
             ):
-                if delivery.outcome.job_id == job.id:
-                    return delivery
-                # An earlier line's, which came after we had given it up.
+                # Or it is an earlier line's, which came after we had given it up.
+                if cause_of(delivery.outcome.job_id) == job.id:
+                    outcome = await self._moderator.review(delivery.outcome)
+                    if outcome is not None:
+                        return delivery, outcome
                 await self._engine.done(delivery)
 
     def _show(self, text: str) -> None:
@@ -119,8 +130,10 @@ async def open_chat(
     """A conversation, with all that it stands on.
 
     Raises:
+        SettingsError: the file of words cannot be used.
         HouseholdError, AnthologyError: something it stands on did not come up.
     """
+    words = open_filter(settings)
     async with AsyncExitStack() as stack:
         with Console(stderr=True).status(texts.CONSOLE_WAKING.say(language)):
             redis = await stack.enter_async_context(household(settings))
@@ -128,5 +141,9 @@ async def open_chat(
                 Anthology.open(settings.anthology_url, settings.pseudonyms)
             )
         yield Chat(
-            engine=EngineClient(redis), anthology=anthology, language=language, screen=screen
+            engine=EngineClient(redis),
+            anthology=anthology,
+            words=words,
+            language=language,
+            screen=screen,
         )

@@ -22,6 +22,7 @@ from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.household import household
 from bot.language import Language
 from bot.lease import Lease
+from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.settings import BotSettings
 from bot.tallies import Tallies
@@ -51,13 +52,14 @@ async def serve(settings: BotSettings) -> None:
     """Serve Telegram until cancelled.
 
     Raises:
-        SettingsError: there is no token.
+        SettingsError: there is no token, or the file of words cannot be used.
         TokenRefusedError: Telegram does not know the token.
         HouseholdError, AnthologyError: what it stands on did not come up.
     """
     if settings.telegram_token is None:
         raise SettingsError(HOW_TO_BEGIN)
     token = settings.telegram_token.get_secret_value()
+    words = open_filter(settings)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(household(settings))
         anthology = await stack.enter_async_context(
@@ -69,7 +71,12 @@ async def serve(settings: BotSettings) -> None:
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
         service = _Service(
-            redis=redis, anthology=anthology, bot=bot, http=http, curators=settings.curator_names
+            redis=redis,
+            anthology=anthology,
+            words=words,
+            bot=bot,
+            http=http,
+            curators=settings.curator_names,
         )
         await service.run()
 
@@ -80,6 +87,7 @@ class _Service:
 
     redis: Redis
     anthology: Anthology
+    words: Filter
     bot: Bot
     http: httpx.AsyncClient
     curators: frozenset[str]
@@ -112,11 +120,14 @@ class _Service:
             company=TelegramCompany(bot),
             counters=tallies,
             client=PLATFORM,
+            words=self.words,
             curators=self.curators,
             bot_name=bot.username,
         )
         handler = Handler(inbox=inbox, outbox=outbox, desk=desk, anthology=anthology, bot=bot)
-        deliverer = Deliverer(engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM)
+        deliverer = Deliverer(
+            engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
+        )
         sender = TelegramSender(bot, self.redis)
         dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
         try:

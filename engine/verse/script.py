@@ -1,13 +1,15 @@
 """Traditional and simplified script, and the folding of variant glyphs.
 
-Three needs, three functions. `fold` brings a glyph to the one form under which the corpus, the
+Four needs, four functions. `fold` brings a glyph to the one form under which the corpus, the
 vocabulary and the rhyme table know it (Taiwan's standard, by OpenCC's tables). `traditional`
-lists every folded character that a glyph may stand for: 发 is 發 or 髮. `simplified` renders a
-poem for readers of simplified script. The person's own glyphs are never changed: folding is for
+lists every folded character that a glyph may stand for: 发 is 發 or 髮. `unify` makes one of all
+that can be taken for one another, for whoever looks for what may be hidden. `simplified` renders
+a poem for readers of simplified script. The person's own glyphs are never changed: folding is for
 looking up, not for showing.
 """
 
 import unicodedata
+from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from opencc import OpenCC
@@ -33,6 +35,16 @@ _VARIANT_PAIRS = (
 # OpenCC would merge these with another word; the corpus keeps them apart (天台 is no 臺).
 _KEPT = frozenset("台")
 _VARIANTS = {pair[0]: pair[1] for pair in _VARIANT_PAIRS.split()}
+
+# Radicals that Unicode codes apart from the characters that they are, and that NFKC leaves alone
+# (EquivalentUnifiedIdeograph.txt); those that look like no character of their own are left out.
+_RADICAL_PAIRS = (
+    "⺁厂 ⺄乙 ⺈刀 ⺊卜 ⺌小 ⺍小 ⺎兀 ⺐尢 ⺒巳 ⺓幺 ⺗心 ⺛旡 ⺜日 ⺝月 ⺠民 ⺧牛 ⺩王 ⺫目 "
+    "⺬示 ⺯糹 ⺶羊 ⺹耂 ⺺肀 ⺻聿 ⺼肉 ⻁虎 ⻃覀 ⻄西 ⻅见 ⻆角 ⻉贝 ⻋车 ⻑長 ⻓长 ⻔门 ⻗雨 "
+    "⻘青 ⻙韦 ⻚页 ⻛风 ⻜飞 ⻝食 ⻢马 ⻣骨 ⻤鬼 ⻥鱼 ⻦鸟 ⻧卤 ⻨麦 ⻩黄 ⻪黾 ⻫斉 ⻬齐 ⻭歯 "
+    "⻮齿 ⻯竜 ⻰龙 ⻱龜 ⻲亀"
+)
+_TABLES = ("s2t", "t2s", "tw2t", "t2tw", "hk2t", "t2hk", "jp2t")
 
 _HAN_BLOCKS = (
     (0x3400, 0x4DBF),
@@ -135,6 +147,47 @@ def traditional(char: str) -> tuple[str, ...]:
 def _own(char: str) -> tuple[str, ...]:
     """`char` itself, where it is also a traditional character (后, 云, 里)."""
     return (char,) if _convert("t2s", char) == char and fold(char) != char else ()
+
+
+def unify(char: str) -> str:
+    """One character for all that can be taken for `char`, in any script: 髮 for 发, 發 and 発.
+
+    Coarser than `fold`, for it follows every table both ways: what it brings together are words
+    that need not be the same, so it is for finding what somebody may hide, and not for verse.
+    """
+    return _united().get(char, char)
+
+
+@cache
+def _united() -> dict[str, str]:
+    """For each glyph that tables connect with others, the last of them all in code order.
+
+    The last, for then it is no radical.
+    """
+    above: dict[str, str] = {}
+
+    def last(char: str) -> str:
+        while (higher := above.get(char, char)) != char:
+            char = higher
+        return char
+
+    for one, other in _connections():
+        low, high = sorted((last(one), last(other)))
+        above[low] = high
+    return {char: last(char) for char in above}
+
+
+def _connections() -> Iterator[tuple[str, str]]:
+    """Two glyphs that some table takes for one another, for every such pair."""
+    for pair in (*_VARIANT_PAIRS.split(), *_RADICAL_PAIRS.split()):
+        yield pair[0], pair[1]
+    chars = [chr(code) for low, high in _HAN_BLOCKS for code in range(low, high + 1)]
+    # A line each: no phrase of a table reaches from one into the next.
+    rows = "\n".join(chars)
+    for table in _TABLES:
+        for char, other in zip(chars, _convert(table, rows).split("\n"), strict=True):
+            if char != other and len(other) == 1:
+                yield char, other
 
 
 def simplified(text: str) -> str:

@@ -18,6 +18,7 @@ from bot.console.chat import Chat
 from bot.console.service import run
 from bot.errors import HouseholdError
 from bot.language import Language
+from bot.moderation import Filter
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from engine import keys
@@ -108,6 +109,7 @@ async def chat(redis, tmp_path, screen):
         yield Chat(
             engine=EngineClient(redis),
             anthology=anthology,
+            words=Filter(),
             language=Language.EN,
             screen=Console(file=screen, width=80),
         )
