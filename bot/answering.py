@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.anthology import Anthology
+from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
@@ -34,6 +35,7 @@ def make_desk(
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
     whispers: bool = False,
+    card_label: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> Desk:
     """The desk of one platform.
@@ -48,6 +50,7 @@ def make_desk(
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
         whispers: Whether the platform can show a message to one person in company.
+        card_label: Whether cards say that a machine wrote the poem.
         clock: The Unix time in seconds.
     """
     voting = VotingClerk(anthology, counters, whispers=whispers)
@@ -56,7 +59,12 @@ def make_desk(
         engine=engine,
         anthology=anthology,
         company=company,
-        clerks=(writing, voting, PreferenceClerk(anthology)),
+        clerks=(
+            writing,
+            voting,
+            PreferenceClerk(anthology),
+            PictureClerk(anthology, labelled=card_label),
+        ),
         words=words,
         curators=curators,
         bot_name=bot_name,

@@ -29,6 +29,8 @@ class Verb(StrEnum):
     """Ask which line of poem `subject` to rewrite."""
     LINE = "line"
     """Rewrite line `argument` of poem `subject`; no line goes back to its usual buttons."""
+    CARD = "card"
+    """Show poem `subject` as a picture."""
     CONSENT = "consent"
     """The answer, `yes` or `no`, to whether ratings may train the model."""
 
@@ -74,12 +76,13 @@ def pick_buttons(job: str, count: int) -> tuple[Button, ...]:
 
 
 def poem_buttons(poem: str, tally: Tally) -> tuple[Button, ...]:
-    """What can be done with a poem that is shown: vote, ask for another, rewrite."""
+    """What can be done with a poem that is shown: vote, ask for another, rewrite, draw."""
     return (
         _button(f"👍 {tally.up}" if tally.up else "👍", Verb.UP, poem),
         _button("👎", Verb.DOWN, poem),
         _button("🔁", Verb.AGAIN, poem),
         _button("✍", Verb.CHANGE, poem),
+        _button("🖼", Verb.CARD, poem),
     )
 
 

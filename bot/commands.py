@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bot import texts
 from bot.asking import read_acrostic_request, read_poem_request
 from bot.inspection import read_check_request
+from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
 from bot.quotation import TEXT_MAX
 from bot.requests import (
@@ -148,6 +149,13 @@ COMMANDS: tuple[Command, ...] = (
         help=texts.HELP_CHECK,
         read=read_check_request,
         speaks_of_a_poem=True,
+    ),
+    Command(
+        name="card",
+        aliases=("诗笺", "詩箋"),
+        arguments=texts.ARGUMENTS_CARD,
+        help=texts.HELP_CARD,
+        read=read_card_request,
     ),
     Command(
         name="style",

@@ -9,6 +9,7 @@
     yuefu:bot:<p>:refused:<chat>   string  24 h       that the log said the chat refuses us
     yuefu:bot:<p>:tallies          zset    none       messages whose counters are out of date, by
                                                       the Unix time at which to change them
+    yuefu:bot:<p>:card:<card>      string  30 d       the platform's file of a card that was sent
     yuefu:bot:<p>:lease            string  5 s        the process that serves platform <p> now
 
 All of it may be lost with no loss but what is in flight. `<p>` is the platform.
@@ -30,6 +31,9 @@ DEAD_TTL_S = 30 * 24 * 3600
 
 DEAD_MAX = 1000
 """Dead updates kept, so that a flood of bad ones cannot fill the memory."""
+
+CARD_TTL_S = 30 * 24 * 3600
+"""A card that nobody asked for in a month may as well be drawn anew."""
 
 REFUSED_TTL_S = 24 * 3600
 """A chat that blocked us is worth one line a day."""
@@ -68,6 +72,11 @@ def refused(platform: str, chat: str) -> str:
 def tallies(platform: str) -> str:
     """The messages whose counters are out of date."""
     return f"{PREFIX}bot:{platform}:tallies"
+
+
+def card(platform: str, card_key: str) -> str:
+    """The platform's own name of a card that it has already."""
+    return f"{PREFIX}bot:{platform}:card:{card_key}"
 
 
 def lease(platform: str) -> str:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from bot.cards.card import Card
 from bot.language import Language
 from engine.jobs import Job
 
@@ -40,6 +41,8 @@ class Incoming:
     """Whether they are an admin of the chat; None where the platform has to be asked."""
     quoted: str | None = None
     """The text that it replies to, if any."""
+    quoted_id: int | None = None
+    """The message of the same chat that it replies to, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,10 @@ class Message:
     """Whether an answer to a tap stays until the person closes it."""
     private: bool = False
     """Whether only the person who asked shall see it, on platforms that can."""
+    card: Card | None = None
+    """The picture to show instead of the text; the text is shown where it cannot be drawn."""
+    language: Language | None = None
+    """Of whoever asked for a card, for what then has to be said."""
 
     def to_json(self) -> str:
         """This message as JSON; what it does not use is left out, so that old readers can."""
@@ -145,7 +152,8 @@ class Message:
         fields = json.loads(text)
         buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
         address = Address(**fields["address"])
-        return cls(**{**fields, "address": address, "buttons": buttons})
+        card = Card.from_fields(fields["card"]) if "card" in fields else None
+        return cls(**{**fields, "address": address, "buttons": buttons, "card": card})
 
 
 @dataclass(frozen=True, kw_only=True)

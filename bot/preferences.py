@@ -1,9 +1,8 @@
 """`/style`, `/lang`, `/script`: what follows them becomes what a chat wants."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
 
 from bot import texts
 from bot.asking import ARGUMENTS_MAX
@@ -19,22 +18,16 @@ from bot.requests import (
     refuse,
 )
 from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe
-from bot.wording import folded, forms_named
+from bot.wording import folded, forms_named, words_for
 from engine.jobs import Cell
 from engine.verse.script import clean
-
-Chosen = TypeVar("Chosen")
 
 _NUMBER = re.compile(r"\d{1,4}([.,]\d{0,4})?|[.,]\d{1,4}")
 _NO_FORM = frozenset({"any", "不限", "隨意"})
 _WORDS_MAX = 16
 
 
-def _words(table: Mapping[Chosen, Iterable[str]]) -> dict[str, Chosen]:
-    return {word: meant for meant, words in table.items() for word in words}
-
-
-_LANGUAGES: dict[str, Language | None] = _words(
+_LANGUAGES: dict[str, Language | None] = words_for(
     {
         Language.ZH: ("zh", "zh-hans", "zh-cn", "简体", "简体中文", "中文", "汉语"),
         Language.ZH_HANT: ("zh-hant", "zh-tw", "zh-hk", "繁體", "繁體中文", "正體中文"),
@@ -42,7 +35,7 @@ _LANGUAGES: dict[str, Language | None] = _words(
         None: ("auto", "自动", "自動"),
     }
 )
-_SCRIPTS: dict[str, Script | None] = _words(
+_SCRIPTS: dict[str, Script | None] = words_for(
     {
         Script.SIMPLIFIED: ("simplified", "hans", "简", "简体", "简体字"),
         Script.TRADITIONAL: ("traditional", "hant", "繁", "繁體", "繁体", "繁體字", "正體"),

@@ -5,6 +5,7 @@ from datetime import date
 from enum import Enum, auto
 from typing import ClassVar
 
+from bot.cards.card import Ratio, Theme
 from bot.language import Language, Script
 from bot.style import Style
 from bot.texts import Text
@@ -122,6 +123,16 @@ class PickRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardRequest:
+    """The picture of a poem that is shown is wanted."""
+
+    theme: Theme
+    """What it is written on."""
+    ratio: Ratio
+    """Width to height."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """All that is wanted is something to read."""
 
@@ -138,7 +149,14 @@ class Refusal:
 
 
 Request = (
-    PoemRequest | StyleRequest | LanguageRequest | ScriptRequest | PickRequest | Answer | Refusal
+    PoemRequest
+    | StyleRequest
+    | LanguageRequest
+    | ScriptRequest
+    | PickRequest
+    | CardRequest
+    | Answer
+    | Refusal
 )
 
 

@@ -51,6 +51,11 @@ HELP_CHECK = Text(
     zh_hant="看一首詩的平仄和毛病：回覆它，或把詩貼在後面",
     en="show the tones of a poem and what breaks the rules: reply to it, or paste it after this",
 )
+HELP_CARD = Text(
+    zh="回复一首诗，画成诗笺：/card，/card 墨 1:1",
+    zh_hant="回覆一首詩，畫成詩箋：/card，/card 墨 1:1",
+    en="in reply to a poem, show it as a picture: /card, /card ink 1:1",
+)
 HELP_STYLE = Text(
     zh="看或改写法：/style gru 0.8 七绝",
     zh_hant="看或改寫法：/style gru 0.8 七絕",
@@ -86,6 +91,9 @@ ARGUMENTS_REWRITE = Text(
     zh="句数或字 [诗]", zh_hant="句數或字 [詩]", en="lines or characters [poem]"
 )
 ARGUMENTS_CHECK = Text(zh="[诗]", zh_hant="[詩]", en="[poem]")
+ARGUMENTS_CARD = Text(
+    zh="[纸|墨] [1:1|3:4]", zh_hant="[紙|墨] [1:1|3:4]", en="[paper|ink] [1:1|3:4]"
+)
 ARGUMENTS_STYLE = Text(
     zh="[模型] [温度] [诗体]", zh_hant="[模型] [溫度] [詩體]", en="[cell] [temperature] [form]"
 )
@@ -264,6 +272,16 @@ SCRIPT_UNCLEAR = Text(
     zh="字体可以是 simplified（简）、traditional（繁）或 auto，比如 /script 简。",
     zh_hant="字體可以是 simplified（簡）、traditional（繁）或 auto，比如 /script 繁。",
     en="A script is simplified, traditional or auto; for example /script traditional.",
+)
+CARD_UNCLEAR = Text(
+    zh="诗笺可以是纸或墨、1:1 或 3:4，比如 /card 墨 1:1。",
+    zh_hant="詩箋可以是紙或墨、1:1 或 3:4，比如 /card 墨 1:1。",
+    en="A card is paper or ink, 1:1 or 3:4; for example /card ink 1:1.",
+)
+CARD_OF_WHAT = Text(
+    zh="要画哪一首？请回复我写的一首诗再发 /card。",
+    zh_hant="要畫哪一首？請回覆我寫的一首詩再發 /card。",
+    en="A card of which poem? Send /card in reply to one that I wrote.",
 )
 POEM_UNKNOWN = Text(
     zh="这首诗我已经不记得了；请再用 /poem 写。",

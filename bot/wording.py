@@ -1,14 +1,17 @@
 """The words after a command: forms, a rhyme, a theme, a number of poems, and what is left."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from bot import texts
 from bot.requests import Refusal, Situation, refuse
 from engine.verse.forms import FORMS, FormName
 from engine.verse.script import clean, fold, is_han
 from engine.verse.tones import readings, rhyme_groups_for
+
+Chosen = TypeVar("Chosen")
 
 THEME_MAX = 8
 """Characters of a theme that are worth telling a model."""
@@ -109,6 +112,11 @@ _READERS: tuple[
     (_THEME, _read_theme),
     (_COUNT, _read_count),
 )
+
+
+def words_for(table: Mapping[Chosen, Iterable[str]]) -> dict[str, Chosen]:
+    """What each word means, from the words for each meaning."""
+    return {word: meant for meant, words in table.items() for word in words}
 
 
 def number_of(numeral: str) -> int:

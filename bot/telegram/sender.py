@@ -5,6 +5,8 @@ that was never made, and "too many requests", are safe; a timeout may mean deliv
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import structlog
@@ -28,13 +30,17 @@ from telegram.error import (
 )
 
 from bot import keys
+from bot.cards.card import Card
+from bot.cards.easel import Easel, excuse
 from bot.errors import (
+    CardError,
     ChatMovedError,
     MaybeShownError,
     NotShownError,
     SendError,
     UndeliverableError,
 )
+from bot.language import Language
 from bot.message import Button, Message
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 
@@ -82,10 +88,11 @@ class Pace:
 class TelegramSender:
     """Shows messages on Telegram."""
 
-    def __init__(self, bot: Bot, redis: Redis) -> None:
-        """Send as `bot`; `redis` remembers which chats refuse us."""
+    def __init__(self, bot: Bot, redis: Redis, easel: Easel) -> None:
+        """Send as `bot`; `redis` remembers which chats refuse us, and the cards that were sent."""
         self._bot = bot
         self._redis = redis
+        self._easel = easel
         self._pace = Pace()
 
     async def wait_turn(self, message: Message) -> None:
@@ -107,6 +114,8 @@ class TelegramSender:
             if message.edits is not None:
                 await self._edit(chat_id, message, message.edits)
                 return message.edits
+            if message.card is not None:
+                return await self._send_card(chat_id, message, message.card)
             return await self._send(chat_id, message)
         except TelegramError as error:
             if isinstance(error, Forbidden):
@@ -114,17 +123,34 @@ class TelegramSender:
             raise _send_error(error) from error
 
     async def _send(self, chat_id: int, message: Message) -> int:
-        reply_to = message.address.reply_to
         sent = await self._bot.send_message(
             chat_id=chat_id,
             text=message.text,
             message_thread_id=message.address.thread,
             link_preview_options=LinkPreviewOptions(is_disabled=True),
-            reply_parameters=None
-            if reply_to is None
-            else ReplyParameters(message_id=reply_to, allow_sending_without_reply=True),
+            reply_parameters=_reply_to(message.address.reply_to),
             reply_markup=_keyboard(message.buttons),
         )
+        return sent.message_id
+
+    async def _send_card(self, chat_id: int, message: Message, card: Card) -> int:
+        """Show a card; as a file that Telegram has already, where it was sent before."""
+        key = keys.card(PLATFORM, card.key)
+        known: Any = await self._redis.get(key)
+        try:
+            photo: str | bytes = known.decode() if known else await self._easel.draw(card)
+        except CardError as error:
+            log.warning("! no card", action="card.draw", error=str(error))
+            sorry = excuse(error, message.language or Language.EN)
+            return await self._send(chat_id, replace(message, text=f"{message.text}\n\n{sorry}"))
+        sent = await self._bot.send_photo(
+            chat_id=chat_id,
+            photo=photo,
+            message_thread_id=message.address.thread,
+            reply_parameters=_reply_to(message.address.reply_to),
+            reply_markup=_keyboard(message.buttons),
+        )
+        await self._redis.set(key, sent.photo[-1].file_id, ex=keys.CARD_TTL_S)
         return sent.message_id
 
     async def _edit(self, chat_id: int, message: Message, edits: int) -> None:
@@ -151,6 +177,12 @@ class TelegramSender:
         key = keys.refused(PLATFORM, chat)
         if await self._redis.set(key, 1, ex=keys.REFUSED_TTL_S, nx=True):
             log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
+
+
+def _reply_to(message: int | None) -> ReplyParameters | None:
+    if message is None:
+        return None
+    return ReplyParameters(message_id=message, allow_sending_without_reply=True)
 
 
 def _keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:

@@ -15,6 +15,7 @@ from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
 from bot.anthology import Anthology
+from bot.cards.easel import Easel
 from bot.commands import COMMANDS, load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
@@ -77,6 +78,8 @@ async def serve(settings: BotSettings) -> None:
             bot=bot,
             http=http,
             curators=settings.curator_names,
+            card_label=settings.card_label,
+            easel=stack.enter_context(Easel(settings.card_font)),
         )
         await service.run()
 
@@ -91,6 +94,8 @@ class _Service:
     bot: Bot
     http: httpx.AsyncClient
     curators: frozenset[str]
+    card_label: bool
+    easel: Easel
 
     async def run(self) -> None:
         """Serve whenever no other process does, until cancelled."""
@@ -122,13 +127,14 @@ class _Service:
             client=PLATFORM,
             words=self.words,
             curators=self.curators,
+            card_label=self.card_label,
             bot_name=bot.username,
         )
         handler = Handler(inbox=inbox, outbox=outbox, desk=desk, anthology=anthology, bot=bot)
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
         )
-        sender = TelegramSender(bot, self.redis)
+        sender = TelegramSender(bot, self.redis, self.easel)
         dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
         try:
             async with asyncio.TaskGroup() as group:

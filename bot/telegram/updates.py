@@ -100,6 +100,7 @@ def _incoming(update_id: int, message: Message, text: str) -> Incoming:
         # Whoever speaks as the chat itself runs it: an anonymous admin, or a channel.
         admin=True if message.sender_chat == message.chat else None,
         quoted=_quoted(message),
+        quoted_id=message.reply_to_message.message_id if message.reply_to_message else None,
     )
 
 

@@ -49,6 +49,7 @@ class Sent:
     message_id: int
     at_s: float
     parameters: dict[str, Any]
+    photo: str | None = None
 
     @property
     def keyboard(self) -> list[list[dict[str, str]]]:
@@ -95,6 +96,8 @@ class FakeTelegram:
     """Every message shown, in order."""
     edits: list[Sent] = field(default_factory=list)
     """Every change of a message that was made, in order."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Every picture that was uploaded, by the name that Telegram gave it."""
     queries: set[str] = field(default_factory=set)
     """Taps that can still be answered."""
     answered: list[tuple[str, str]] = field(default_factory=list)
@@ -243,6 +246,7 @@ class FakeTelegram:
             "setMyCommands": self._set_my_commands,
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
+            "sendPhoto": self._send_photo,
             "editMessageText": self._edit_message_text,
             "editMessageReplyMarkup": self._edit_message_reply_markup,
             "getChatAdministrators": self._get_chat_administrators,
@@ -314,6 +318,29 @@ class FakeTelegram:
         sent = Sent(
             chat_id=chat_id,
             text=text,
+            message_id=self._next_message,
+            at_s=time.monotonic(),
+            parameters=parameters,
+        )
+        self._next_message += 1
+        self.sent.append(sent)
+        await self._take_its_time()
+        return _message(sent)
+
+    async def _send_photo(self, parameters: dict[str, Any]) -> Any:
+        """A picture: uploaded, or one that Telegram has already, by its name."""
+        self.calls.append(("sendPhoto", parameters))
+        chat_id, photo = int(parameters["chat_id"]), parameters["photo"]
+        self._refuse(chat_id, "a picture", parameters)
+        if isinstance(photo, bytes):
+            self.files[f"file-{len(self.files)}"] = photo
+            photo = f"file-{len(self.files) - 1}"
+        if photo not in self.files:
+            raise ApiError(400, "Bad Request: wrong file identifier/HTTP URL specified")
+        sent = Sent(
+            chat_id=chat_id,
+            text=parameters.get("caption", ""),
+            photo=photo,
             message_id=self._next_message,
             at_s=time.monotonic(),
             parameters=parameters,
@@ -461,11 +488,14 @@ def tap_update(
 
 
 def _message(sent: Sent) -> dict[str, Any]:
-    return {
+    told: dict[str, Any] = {"text": sent.text}
+    if sent.photo is not None:
+        size = {"file_unique_id": sent.photo, "width": 1080, "height": 1440}
+        told = {"caption": sent.text, "photo": [size | {"file_id": sent.photo}]}
+    return told | {
         "message_id": sent.message_id,
         "date": 1_700_000_000,
         "chat": {"id": sent.chat_id, "type": "private", "first_name": "Reader"},
-        "text": sent.text,
     }
 
 
@@ -475,7 +505,10 @@ async def _parameters(request: web.Request) -> dict[str, Any]:
         body: dict[str, Any] = await request.json()
         return body
     form = await request.post()
-    return {
-        name: json.loads(str(value)) if name in _JSON_PARAMETERS else str(value)
-        for name, value in {**request.query, **form}.items()
-    }
+    return {name: _value(name, value) for name, value in {**request.query, **form}.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, web.FileField):
+        return value.file.read()
+    return json.loads(str(value)) if name in _JSON_PARAMETERS else str(value)

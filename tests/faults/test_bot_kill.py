@@ -103,7 +103,7 @@ async def test_fault_2_a_killed_bot_loses_no_tap(fake, redis, valkey_url, tmp_pa
         await fake.until(lambda: len(fake.edits) >= count, timeout_s=40)
         await settled(redis)
     answers = Counter(query for query, _ in fake.answered)
-    left = sum(bool(sent.buttons) for sent in map(fake.now, fake.sent))
+    left = sum(sent.labels[0] == "1" for sent in map(fake.now, fake.sent))
     twice = sum(answers.values()) - len(answers)
     print(
         f"fault 2: {count} taps, {len(kills)} kills: lost {count - len(answers)}, "

@@ -12,11 +12,15 @@ from bot.settings import BotSettings
 from bot.telegram.service import serve
 from engine.verse.frame import OPEN
 from tests.fakes.engine import fake_engine
+from tests.fakes.fonts import make_font
 from tests.fakes.jobs import a_poem
 from tests.fakes.telegram import TOKEN, USERNAME, FakeTelegram
 from tests.fakes.waiting import until
 
 GROUP = -100_500
+EVERYTHING_ON_THE_CARD = (
+    "月落空江夜风吹远树秋故人千里外一叶下汀洲云山连野水绝边塞五尤东韵乐府生成 · lstmgru AI"
+)
 
 
 @pytest.fixture
@@ -158,7 +162,7 @@ async def test_another_poem_is_asked_for_as_the_first_was(fake, engine, antholog
     for name in ("opening", "form", "rhyme", "theme", "cell", "temperature"):
         assert getattr(first, name) == getattr(second, name)
     assert first.seed != second.seed
-    assert fake.sent[1].labels == ["👍", "👎", "🔁", "✍"]
+    assert fake.sent[1].labels == ["👍", "👎", "🔁", "✍", "🖼"]
 
 
 async def test_a_line_is_rewritten_by_its_number(fake, engine, anthology):
@@ -168,13 +172,50 @@ async def test_a_line_is_rewritten_by_its_number(fake, engine, anthology):
     assert await tap(fake, poem, 4) == ""
     await fake.until(lambda: fake.now(poem).labels == poem.labels)
     await tap(fake, poem, 3)
-    await fake.until(lambda: len(fake.now(poem).labels) == 5)
+    await fake.until(lambda: fake.now(poem).labels[0] == "1")
     assert await tap(fake, poem, 1) == "在写了……"
     await fake.until(lambda: len(fake.sent) == 2)
     assert [place for place, char in enumerate(engine.jobs[1].frame) if char == OPEN] == [
         *range(5, 10)
     ]
     await fake.until(lambda: fake.now(poem).labels == poem.labels)
+
+
+async def test_a_card_is_drawn_once_and_then_shown_as_the_file_that_telegram_has(
+    fake, settings, redis, anthology, tmp_path
+):
+    font = make_font(tmp_path / "font.ttf", EVERYTHING_ON_THE_CARD)
+    settings = settings.model_copy(update={"card_font": font})
+    async with fake_engine(redis, answer=a_poem), serving(settings):
+        poem = await a_shown_poem(fake, anthology)
+        assert await tap(fake, poem, 4) == ""
+        await fake.until(lambda: len(fake.sent) == 2)
+        await fake.reply("/card", poem)
+        await fake.reply("/card 墨 1:1", poem)
+        await fake.until(lambda: len(fake.sent) == 4)
+        await fake.reply("/card 红", poem)
+        await fake.until(lambda: len(fake.sent) == 5)
+    photos = [sent.photo for sent in fake.sent[1:4]]
+    assert photos[0] == photos[1] != photos[2]
+    assert [picture.startswith(b"\x89PNG") for picture in fake.files.values()] == [True] * 2
+    assert "比如 /card 墨 1:1" in fake.sent[4].text
+
+
+async def test_without_a_font_the_text_is_shown_and_says_why(fake, engine, settings, anthology):
+    poem = await a_shown_poem(fake, anthology)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bot.cards.fonts.USUAL_FONTS", ())
+        await tap(fake, poem, 4)
+        await fake.until(lambda: len(fake.sent) == 2)
+    assert fake.sent[1].text.startswith(poem.text)
+    assert fake.sent[1].text.endswith("。")
+    assert fake.files == {}
+
+
+async def test_a_card_of_nothing_is_refused_in_one_line(fake, engine):
+    await fake.say("/card", chat_id=GROUP)
+    await fake.until(lambda: len(fake.sent) == 1)
+    assert "回复" in fake.texts()[0]
 
 
 async def test_in_a_group_only_admins_change_its_settings(fake, engine, anthology):

@@ -108,7 +108,7 @@ def test_several_poems_come_with_a_button_each():
 
 def test_below_a_poem_alone_stands_what_can_be_done_with_it():
     buttons = compose(made_up_poem(the_job())).buttons
-    assert [button.label for button in buttons] == ["👍", "👎", "🔁", "✍"]
+    assert [button.label for button in buttons] == ["👍", "👎", "🔁", "✍", "🖼"]
     deeds = [Deed.read(button.data) for button in buttons]
     assert {deed.subject for deed in deeds if deed} == {"tg:42"}
     assert poem_buttons("tg:42", Tally(up=3, down=1))[0].label == "👍 3"
