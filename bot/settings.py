@@ -1,11 +1,25 @@
 """What the bot reads from the environment, beyond what every process does."""
 
+import hmac
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from bot.pseudonyms import Pseudonyms
 from engine.settings import EngineSettings, SettingsError
+
+LISTEN = "127.0.0.1:8080"
+"""Where the bot listens if something has to call it and nobody said where."""
+
+_TELEGRAM_API = "https://api.telegram.org"
+_WEBHOOK_PORTS = (None, 80, 88, 443, 8443)
+"""Those that Telegram calls at; None is the usual one."""
+_WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
+"""What Telegram takes for a secret."""
+
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^\s:\[\]]*):(\d{1,5})")
 
 
 class BotSettings(EngineSettings):
@@ -14,8 +28,20 @@ class BotSettings(EngineSettings):
     telegram_token: SecretStr | None = None
     """The token that BotFather gave, `<digits>:<letters>`."""
 
-    telegram_api: str = Field(default="https://api.telegram.org", pattern=r"^https?://[^\s/]+")
+    telegram_api: str = Field(default=_TELEGRAM_API, pattern=r"^https?://[^\s/]+")
     """The Bot API's address; the bot adds `/bot<token>/…`. For a server of one's own."""
+
+    webhook_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+[^\s?#]*$")
+    """The public address that leads to `listen`; the bot adds `/telegram`. Set: Telegram calls the
+    bot; unset: the bot asks Telegram."""
+
+    webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
+    """What Telegram's calls bring to prove that they are Telegram's. Unset: derived from the
+    token, and so the same in all processes."""
+
+    listen: str | None = None
+    """`host:port` at which the bot answers `/healthz`, `/readyz` and, with a webhook, Telegram.
+    Unset: 127.0.0.1:8080 with a webhook, else nowhere."""
 
     database_url: SecretStr | None = None
     """The anthology, as `postgresql+asyncpg://…`. Unset: a SQLite file in `data`."""
@@ -37,16 +63,45 @@ class BotSettings(EngineSettings):
     words: Path | None = None
     """A UTF-8 file of words, one a line, that poems and requests may not hold. Unset: none."""
 
-    @field_validator("words", mode="before")
+    @field_validator("webhook_url", "listen", "words", mode="before")
     @classmethod
-    def _named(cls, path: object) -> object:
+    def _unset_if_empty(cls, value: object) -> object:
         # An empty path would be the working folder.
-        return path or None
+        return value or None
 
-    @field_validator("telegram_api")
+    @field_validator("telegram_api", "webhook_url")
     @classmethod
-    def _without_slash(cls, url: str) -> str:
-        return url.rstrip("/")
+    def _without_slash(cls, url: str | None) -> str | None:
+        return url.rstrip("/") if url is not None else None
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _as_telegram_wants_it(cls, url: str | None, info: ValidationInfo) -> str | None:
+        # A server of one's own calls anywhere.
+        if url is not None and info.data.get("telegram_api") == _TELEGRAM_API:
+            parts = urlsplit(url)
+            if parts.scheme != "https" or parts.port not in _WEBHOOK_PORTS:
+                raise ValueError("Telegram calls at https:// only, port 443, 80, 88 or 8443")
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _or_derived(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        token = info.data.get("telegram_token")
+        if not secret.get_secret_value():
+            return SecretStr("") if token is None else _derived_secret(token)
+        if not _WEBHOOK_SECRET.fullmatch(secret.get_secret_value()):
+            raise ValueError("a webhook's secret is 1 to 256 of A-Z, a-z, 0-9, _ and -")
+        return secret
+
+    @field_validator("listen")
+    @classmethod
+    def _is_host_and_port(cls, address: str | None) -> str | None:
+        if address is not None:
+            port = _HOST_AND_PORT.fullmatch(address)
+            if port is None or int(port[1]) >= 1 << 16:
+                raise ValueError("an address to listen at looks like 127.0.0.1:8080 or [::1]:8080")
+        return address
 
     @field_validator("telegram_token")
     @classmethod
@@ -57,6 +112,11 @@ class BotSettings(EngineSettings):
         if not number.isdecimal() or not secret:
             raise ValueError("a Telegram token looks like 123456:ABC-DEF")
         return token
+
+    @property
+    def listen_address(self) -> str | None:
+        """Where to listen, by setting or by need; None for nowhere."""
+        return self.listen or (None if self.webhook_url is None else LISTEN)
 
     @property
     def curator_names(self) -> frozenset[str]:
@@ -83,6 +143,12 @@ class BotSettings(EngineSettings):
         if self.database_url is not None:
             return _with_async_driver(self.database_url.get_secret_value())
         return f"sqlite+aiosqlite:///{self.data / 'anthology.sqlite3'}"
+
+
+def _derived_secret(token: SecretStr) -> SecretStr:
+    """A secret that whoever has the token knows, and from which nobody learns the token."""
+    key = token.get_secret_value().encode()
+    return SecretStr(hmac.digest(key, b"yuefu webhook", "sha256").hex())
 
 
 def _with_async_driver(url: str) -> str:

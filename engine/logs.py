@@ -15,7 +15,7 @@ from typing import TextIO
 import structlog
 from structlog.types import EventDict, Processor
 
-# These write addresses with tokens in them, or what people wrote, below the level given here.
+# These write addresses with tokens in them, or what strangers wrote, below the level given here.
 _QUIET: dict[str, int] = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
@@ -24,6 +24,8 @@ _QUIET: dict[str, int] = {
     "sqlalchemy": logging.WARNING,
     "alembic": logging.WARNING,
     "asyncio": logging.INFO,
+    # Below this, whoever knocks at the bot's port could fill the log.
+    "uvicorn": logging.ERROR,
 }
 _TOKEN = re.compile(r"\d{4,}:[A-Za-z0-9_-]{20,}")
 _HIDDEN = "***"

@@ -23,6 +23,7 @@ class Anthology:
 
     def __init__(self, database: Database) -> None:
         """Read and write `database`. Most callers want `open`."""
+        self._database = database
         self.chats = Chats(database)
         self.poems = Poems(database)
         self.ratings = Ratings(database)
@@ -38,3 +39,7 @@ class Anthology:
         """
         async with Database.open(url, pseudonyms) as database:
             yield cls(database)
+
+    async def ping(self) -> None:
+        """Return once the database answers."""
+        await self._database.ping()

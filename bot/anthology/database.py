@@ -62,6 +62,10 @@ class Database:
         """The pseudonym of a person or a chat."""
         return self._pseudonyms.of(name)
 
+    async def ping(self) -> None:
+        """Return once it answers; raises as `transact` does."""
+        await self.transact(lambda session: session.execute(text("SELECT 1")))
+
     async def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """Do `work` in one transaction; again from its start where the database was away.
 

@@ -67,6 +67,10 @@ class Inbox:
             args += [update["update_id"], json.dumps(update)]
         return int(await self._store(keys=[self._stream.key], args=args))
 
+    async def backlog(self) -> int:
+        """How many updates the inbox holds."""
+        return int(await self._redis.xlen(self._stream.key))
+
     async def take(self, count: int = 64) -> list[Entry]:
         """Updates not taken before, oldest first; waits a moment if there are none."""
         return await self._stream.take(count)

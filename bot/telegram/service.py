@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import httpx
 import structlog
 from redis.asyncio import Redis
 from telegram import Bot, BotCommand
-from telegram.error import InvalidToken, NetworkError, TelegramError
+from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
@@ -20,6 +20,7 @@ from bot.commands import COMMANDS, load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
+from bot.health import Health
 from bot.household import household
 from bot.language import Language
 from bot.lease import Lease
@@ -32,6 +33,8 @@ from bot.telegram.handler import Handler
 from bot.telegram.inbox import POLL_S, Inbox, Poller
 from bot.telegram.sender import TelegramSender
 from bot.telegram.updates import PLATFORM
+from bot.telegram.webhook import Registration, Webhook
+from bot.web import App, listening
 from engine.client import EngineClient
 from engine.settings import SettingsError
 
@@ -66,35 +69,45 @@ async def serve(settings: BotSettings) -> None:
         anthology = await stack.enter_async_context(
             Anthology.open(settings.anthology_url, settings.pseudonyms)
         )
+        if settings.listen_address is not None:
+            app = _app(settings, redis, anthology)
+            await stack.enter_async_context(listening(settings.listen_address, app))
         bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
         http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
         await publish_commands(bot)
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
         service = _Service(
+            settings=settings,
             redis=redis,
             anthology=anthology,
             words=words,
             bot=bot,
             http=http,
-            curators=settings.curator_names,
-            card_label=settings.card_label,
             easel=stack.enter_context(Easel(settings.card_font)),
         )
         await service.run()
+
+
+def _app(settings: BotSettings, redis: Redis, anthology: Anthology) -> App:
+    """What is answered whether or not this process leads."""
+    routes = dict(Health(redis, anthology).routes)
+    if settings.webhook_url is not None:
+        secret = settings.webhook_secret.get_secret_value()
+        routes |= Webhook(Inbox(redis, PLATFORM), secret).routes
+    return App(routes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Service:
     """All that serving needs, open."""
 
+    settings: BotSettings
     redis: Redis
     anthology: Anthology
     words: Filter
     bot: Bot
     http: httpx.AsyncClient
-    curators: frozenset[str]
-    card_label: bool
     easel: Easel
 
     async def run(self) -> None:
@@ -126,8 +139,8 @@ class _Service:
             counters=tallies,
             client=PLATFORM,
             words=self.words,
-            curators=self.curators,
-            card_label=self.card_label,
+            curators=self.settings.curator_names,
+            card_label=self.settings.card_label,
             bot_name=bot.username,
         )
         handler = Handler(inbox=inbox, outbox=outbox, desk=desk, anthology=anthology, bot=bot)
@@ -139,7 +152,7 @@ class _Service:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(lease.keep())
-                group.create_task(Poller(inbox, self.http).run())
+                group.create_task(self._fetch(inbox))
                 group.create_task(handler.run())
                 group.create_task(deliverer.run())
                 group.create_task(dispatcher.run())
@@ -147,6 +160,16 @@ class _Service:
         except BaseExceptionGroup as failed:
             # What failed first ended the others; whoever called knows it by its own type.
             raise failed.exceptions[0] from None
+
+    async def _fetch(self, inbox: Inbox) -> None:
+        """Have updates come into `inbox`, in one of the two ways that exclude each other."""
+        url = self.settings.webhook_url
+        if url is None:
+            await _insist(self.bot.delete_webhook)
+            await Poller(inbox, self.http).run()
+        else:
+            secret = self.settings.webhook_secret.get_secret_value()
+            await Registration(self.bot, url=url, secret=secret).run()
 
 
 async def publish_commands(bot: Bot) -> None:
@@ -162,7 +185,7 @@ async def publish_commands(bot: Bot) -> None:
 
 @asynccontextmanager
 async def _open_bot(token: str, api: str) -> AsyncIterator[Bot]:
-    """The library's bot, known to Telegram and without a webhook, which would keep updates away."""
+    """The library's bot, known to Telegram."""
     # Without it the library warns about every wait that Telegram asks for.
     os.environ.setdefault("PTB_TIMEDELTA", "1")
     bot = Bot(
@@ -171,26 +194,25 @@ async def _open_bot(token: str, api: str) -> AsyncIterator[Bot]:
         request=HTTPXRequest(connection_pool_size=_CONNECTIONS, read_timeout=_READ_TIMEOUT_S),
     )
     try:
-        await _start(bot)
+        await _insist(bot.initialize)
         yield bot
     finally:
         await bot.shutdown()
 
 
-async def _start(bot: Bot) -> None:
-    """Ask Telegram who we are, for as long as it takes.
+async def _insist(ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask Telegram for something, for as long as it takes.
 
     Raises:
-        TokenRefusedError: nobody.
+        TokenRefusedError: it does not know the token.
     """
     while True:
         try:
-            await bot.initialize()
-            await bot.delete_webhook()
+            await ask()
         except InvalidToken:
             # Its own text quotes the token.
             raise TokenRefusedError from None
-        except NetworkError as error:
+        except (NetworkError, RetryAfter) as error:
             log.warning("↻ Telegram is away", action="start.again", error=type(error).__name__)
             await asyncio.sleep(_START_AGAIN_S)
         else:

@@ -6,11 +6,14 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from engine.client import EngineClient
 from engine.verse.checker import check, split_lines
 from tests.fakes.bot import ROOT, bot_process, environment
+from tests.fakes.engine import fake_engine
+from tests.fakes.ports import free_port
 from tests.fakes.telegram import FakeTelegram
 from tests.fakes.waiting import until
 
@@ -102,3 +105,32 @@ async def test_one_command_with_a_token_is_a_whole_telegram_bot(fake, tmp_path):
         lines = poem_in(fake.sent[0].text)
         assert check(lines, opening="月").ok
         assert await bot.stop() == 0
+
+
+async def test_a_bot_with_an_address_is_called_and_says_how_it_fares(
+    fake, redis, valkey_url, tmp_path
+):
+    address = f"http://127.0.0.1:{free_port()}"
+    settings = {
+        "YUEFU_REDIS_URL": valkey_url,
+        "YUEFU_TELEGRAM_API": fake.url,
+        "YUEFU_WEBHOOK_URL": address,
+        "YUEFU_LISTEN": address.removeprefix("http://"),
+        "YUEFU_LOG_LEVEL": "DEBUG",
+    }
+    # Written before there was a bot, and so what it finds first.
+    await fake.say("/poem 月")
+    async with fake_engine(redis), bot_process(tmp_path, **settings) as bot:
+        await fake.until(lambda: bool(fake.sent))
+        await fake.tap(fake.sent[0].message_id, "pick:1:tg:5")
+        await fake.until(lambda: bool(fake.answered) and not fake.pending)
+        async with httpx.AsyncClient(base_url=address) as http:
+            assert (await http.get("/healthz")).status_code == 200
+            ready = await http.get("/readyz")
+        assert ready.json() == {"redis": True, "engine": True, "anthology": True}
+        secret = fake.webhook.secret
+        assert await bot.stop() == 0
+    assert fake.sent[0].text.startswith("月")
+    assert fake.polls == 0
+    assert secret not in bot.log()
+    assert "Traceback" not in bot.log()

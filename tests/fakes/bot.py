@@ -35,17 +35,26 @@ class BotProcess:
         self._log = folder / "bot.log"
         self._process: Process | None = None
 
-    async def start(self, **changes: str) -> Process:
-        """Start a process, with `changes` to the environment for it alone."""
+    async def start(self, *program: str, **changes: str) -> Process:
+        """Start a process, with `changes` to the environment for it alone.
+
+        `program` is what Python is to run instead of the bot as it is.
+        """
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bot", "telegram"),
+                *(sys.executable, *(program or ("-m", "bot", "telegram"))),
                 cwd=ROOT,
                 env=self._environment | changes,
                 stdout=log,
                 stderr=log,
             )
         return self._process
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
 
     async def kill(self) -> None:
         """kill -9, and wait until it is dead."""

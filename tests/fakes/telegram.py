@@ -4,20 +4,26 @@ Kept from the original: an offset confirms, and so deletes, every update below i
 what was not confirmed comes again; a second poller ends the first with 409; 401 for a wrong token,
 429 with `retry_after`, 403 from a chat that blocked the bot, 400 with `migrate_to_chat_id` from a
 group that moved; what `sendMessage` accepts; `editMessageText`, which refuses a message that it
-does not know and one that would stay as it is; and `answerCallbackQuery`, which knows a query only
-for a while.
+does not know and one that would stay as it is; `answerCallbackQuery`, which knows a query only for
+a while; a webhook, which is taken only if it can be connected to, is called as
+`tests.fakes.delivery` tells, and makes `getUpdates` a conflict. Like a Bot API server of one's own,
+it calls by plain http, too.
 """
 
 import asyncio
 import json
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from aiohttp import web
+
+from tests.fakes.delivery import Delivery
 
 TOKEN = "123456:A-token-that-only-the-tests-know"
 USERNAME = "yuefu_test_bot"
@@ -120,11 +126,16 @@ class FakeTelegram:
     """From the moment a message is shown until the answer is sent."""
     in_flight: int = 0
     """Messages shown whose answer is not out yet."""
+    webhook: Delivery | None = None
+    """The webhook, and how its calls fare."""
+    webhook_second_s: float = 0.01
+    """How long a second takes between the calls of a webhook."""
     menus: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     """The menu of commands by language code, "" for all others."""
     _next_update: int = 1000
     _next_message: int = 1
     _poller: asyncio.Task[Any] | None = None
+    _delivering: asyncio.Task[None] | None = None
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # --- what tests do ---
@@ -222,6 +233,7 @@ class FakeTelegram:
         try:
             yield self
         finally:
+            await self._drop_webhook()
             await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -243,6 +255,8 @@ class FakeTelegram:
         return {
             "getMe": self._get_me,
             "deleteWebhook": self._delete_webhook,
+            "getWebhookInfo": self._get_webhook_info,
+            "setWebhook": self._set_webhook,
             "setMyCommands": self._set_my_commands,
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
@@ -264,7 +278,56 @@ class FakeTelegram:
 
     async def _delete_webhook(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("deleteWebhook", parameters))
+        await self._drop_webhook()
+        self._drop_pending(parameters)
         return True
+
+    async def _set_webhook(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("setWebhook", parameters))
+        await self._tell()
+        url, secret = parameters["url"], parameters.get("secret_token", "")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{0,256}", secret):
+            raise ApiError(400, "Bad Request: secret token contains unallowed characters")
+        await _try_to_connect(url)
+        await self._drop_webhook()
+        self._drop_pending(parameters)
+        self.webhook = Delivery(
+            url=url,
+            secret=secret,
+            max_connections=int(parameters.get("max_connections", 40)),
+            allowed_updates=parameters.get("allowed_updates", []),
+            pending=self.pending,
+            changed=self._changed,
+            second_s=self.webhook_second_s,
+        )
+        self._delivering = asyncio.create_task(self.webhook.run())
+        await self._tell()
+        return True
+
+    async def _drop_webhook(self) -> None:
+        self.webhook = None
+        if self._delivering is not None:
+            self._delivering.cancel()
+            await asyncio.gather(self._delivering, return_exceptions=True)
+            self._delivering = None
+
+    def _drop_pending(self, parameters: dict[str, Any]) -> None:
+        if str(parameters.get("drop_pending_updates")).lower() == "true":
+            self.pending.clear()
+
+    async def _get_webhook_info(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("getWebhookInfo", parameters))
+        info = {
+            "url": self.webhook.url if self.webhook else "",
+            "has_custom_certificate": False,
+            "pending_update_count": len(self.pending),
+        }
+        if self.webhook and self.webhook.error:
+            info |= {
+                "last_error_date": int(time.time()) + 1,
+                "last_error_message": self.webhook.error,
+            }
+        return info
 
     async def _set_my_commands(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("setMyCommands", parameters))
@@ -272,6 +335,12 @@ class FakeTelegram:
         return True
 
     async def _get_updates(self, parameters: dict[str, Any]) -> Any:
+        if self.webhook is not None:
+            raise ApiError(
+                409,
+                "Conflict: can't use getUpdates method while webhook is active; "
+                "use deleteWebhook to delete the webhook first",
+            )
         if self._poller is not None:
             self._poller.cancel(_CONFLICT)
         current = asyncio.current_task()
@@ -485,6 +554,16 @@ def tap_update(
             "data": data,
         },
     }
+
+
+async def _try_to_connect(url: str) -> None:
+    """What Telegram does before it takes an address."""
+    parts = urlsplit(url)
+    try:
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except OSError:
+        raise ApiError(400, "Bad Request: bad webhook: Connection refused") from None
+    writer.close()
 
 
 def _message(sent: Sent) -> dict[str, Any]:

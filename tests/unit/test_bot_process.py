@@ -1,5 +1,6 @@
 """How the bot behaves as a program: what it loads, and what it says when it cannot start."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -124,3 +125,80 @@ def test_an_api_of_ones_own_may_end_in_a_slash(monkeypatch):
     monkeypatch.setenv("YUEFU_TELEGRAM_API", "ftp://127.0.0.1")
     with pytest.raises(SettingsError, match="YUEFU_TELEGRAM_API"):
         load_settings(BotSettings)
+
+
+def read(monkeypatch, **settings):
+    for name, value in settings.items():
+        monkeypatch.setenv(f"YUEFU_{name}", value)
+    return load_settings(BotSettings)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ({}, None),
+        ({"WEBHOOK_URL": "", "LISTEN": ""}, None),
+        ({"WEBHOOK_URL": "https://example.org"}, "127.0.0.1:8080"),
+        ({"LISTEN": "0.0.0.0:80"}, "0.0.0.0:80"),
+        ({"WEBHOOK_URL": "https://example.org", "LISTEN": "[::1]:0"}, "[::1]:0"),
+        ({"LISTEN": ":8080"}, ":8080"),
+    ],
+)
+def test_the_bot_listens_where_it_is_told_or_needed_and_else_nowhere(monkeypatch, given, used):
+    assert read(monkeypatch, **given).listen_address == used
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://example.org/", "https://example.org"),
+        ("https://example.org:8443/yuefu/", "https://example.org:8443/yuefu"),
+    ],
+)
+def test_telegram_calls_at_a_public_address(monkeypatch, given, used):
+    assert read(monkeypatch, WEBHOOK_URL=given).webhook_url == used
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEBHOOK_URL", "http://example.org"),
+        ("WEBHOOK_URL", "https://example.org:8080"),
+        ("WEBHOOK_URL", "https://example.org:99999"),
+        ("WEBHOOK_URL", "https://example.org?canary=1"),
+        ("WEBHOOK_URL", "example.org"),
+        ("WEBHOOK_SECRET", "canary canary"),
+        ("WEBHOOK_SECRET", "canary.canary"),
+        ("WEBHOOK_SECRET", "canary" * 43),
+        ("LISTEN", "8080"),
+        ("LISTEN", "canary"),
+        ("LISTEN", "127.0.0.1:65536"),
+        ("LISTEN", "::1:8080"),
+    ],
+)
+def test_what_telegram_or_the_machine_would_refuse_is_refused_at_once(monkeypatch, name, value):
+    with pytest.raises(SettingsError, match=f"YUEFU_{name}") as caught:
+        read(monkeypatch, **{name: value})
+    assert "canary" not in str(caught.value)
+
+
+def test_a_server_of_ones_own_calls_wherever_it_is_told(monkeypatch):
+    own = {"TELEGRAM_API": "http://127.0.0.1:8081", "WEBHOOK_URL": "http://127.0.0.1:8080"}
+    assert read(monkeypatch, **own).webhook_url == own["WEBHOOK_URL"]
+
+
+def test_the_secret_of_calls_is_the_given_one_or_follows_from_the_token(monkeypatch):
+    def secret(**settings):
+        loaded = read(monkeypatch, **settings)
+        assert loaded.webhook_secret.get_secret_value() in loaded.secrets
+        return loaded.webhook_secret.get_secret_value()
+
+    derived = secret(TELEGRAM_TOKEN=CANARY)
+    assert re.fullmatch(r"[0-9a-f]{64}", derived)
+    assert secret(TELEGRAM_TOKEN=CANARY, WEBHOOK_SECRET="") == derived
+    assert secret(TELEGRAM_TOKEN=f"{CANARY}x") != derived
+    assert secret(WEBHOOK_SECRET="A-z_0") == "A-z_0"
+
+
+def test_who_has_no_token_has_no_secret_that_others_could_guess(monkeypatch):
+    assert read(monkeypatch).webhook_secret.get_secret_value() == ""
