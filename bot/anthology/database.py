@@ -11,7 +11,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from bot.errors import AnthologyError
@@ -23,7 +29,8 @@ MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 _BUSY_S = 10
 _PAUSES_S = (0.1, 0.5, 1.0, 2.0)
-_AWAY = (OperationalError, InterfaceError, OSError)
+_AGAIN = (OperationalError, InterfaceError, OSError, IntegrityError)
+"""The database is away, or somebody else has just made the row that was missing."""
 _POSTGRES_LOCK = 0x797565667531
 """Any number that nothing else in the database locks: "yuefu1"."""
 
@@ -67,7 +74,9 @@ class Database:
         await self.transact(lambda session: session.execute(text("SELECT 1")))
 
     async def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Do `work` in one transaction; again from its start where the database was away.
+        """Do `work` in one transaction.
+
+        Again from its start where the database was away, or another transaction was faster.
 
         Raises:
             AnthologyError: it stays away, or what was asked of it cannot be.
@@ -82,7 +91,7 @@ class Database:
                     return await work(session)
             except (SQLAlchemyError, OSError) as error:
                 pause_s = next(pauses_s, None)
-                if pause_s is None or not isinstance(error, _AWAY):
+                if pause_s is None or not isinstance(error, _AGAIN):
                     # Only its name: a database may quote what people wrote.
                     raise AnthologyError(type(error).__name__) from error
                 log.warning("↻", action="anthology.again", error=type(error).__name__)

@@ -56,7 +56,7 @@ class People:
             row = await session.get(ConsentRow, rater, with_for_update=True)
             if row is not None and row.version == CONSENT_VERSION:
                 return False
-            await session.merge(_asked(rater, language))
+            await _ask_anew(session, row, rater, language)
             return True
 
         return await self._database.transact(ask)
@@ -68,7 +68,7 @@ class People:
         async def note(session: AsyncSession) -> None:
             row = await session.get(ConsentRow, rater, with_for_update=True)
             if row is None or row.version != CONSENT_VERSION:
-                row = await session.merge(_asked(rater, language))
+                row = await _ask_anew(session, row, rater, language)
             if row.given != given:
                 row.given, row.answered_at = given, datetime.now(UTC)
                 session.add(audit_row("consent", rater, {"given": given, "version": row.version}))
@@ -81,8 +81,14 @@ def audit_row(action: str, actor: str | None, detail: dict[str, Any]) -> AuditRo
     return AuditRow(at=datetime.now(UTC), action=action, actor=actor, detail=detail)
 
 
-def _asked(rater: str, language: Language) -> ConsentRow:
-    return ConsentRow(
+async def _ask_anew(
+    session: AsyncSession, before: ConsentRow | None, rater: str, language: Language
+) -> ConsentRow:
+    """Ask with the present text; what was answered `before` to another text is void."""
+    if before is not None:
+        await session.delete(before)
+        await session.flush()
+    row = ConsentRow(
         rater=rater,
         version=CONSENT_VERSION,
         language=language,
@@ -90,3 +96,5 @@ def _asked(rater: str, language: Language) -> ConsentRow:
         given=None,
         answered_at=None,
     )
+    session.add(row)
+    return row
