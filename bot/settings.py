@@ -1,11 +1,18 @@
 """What the bot reads from the environment, beyond what every process does."""
 
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, SecretStr, field_validator
 
 from bot.pseudonyms import Pseudonyms
 from engine.settings import EngineSettings, SettingsError
+
+_LIMITS = frozenset(
+    f"{whose}_{what}"
+    for whose in ("person", "chat")
+    for what in ("in_flight", "per_minute", "per_day")
+)
 
 
 class BotSettings(EngineSettings):
@@ -37,6 +44,25 @@ class BotSettings(EngineSettings):
     words: Path | None = None
     """A UTF-8 file of words, one a line, that poems and requests may not hold. Unset: none."""
 
+    person_in_flight: int = Field(default=3, ge=0)
+    """Poems that one person may wait for at a time. Of this and the limits below, 0 is none; on the
+    console, where there is one person, only those hold that are set."""
+
+    person_per_minute: int = Field(default=10, ge=0)
+    """Poems that one person may ask for within any minute."""
+
+    person_per_day: int = Field(default=100, ge=0)
+    """Poems that one person may ask for within any 24 hours."""
+
+    chat_in_flight: int = Field(default=10, ge=0)
+    """Poems that one chat may wait for at a time."""
+
+    chat_per_minute: int = Field(default=30, ge=0)
+    """Poems that one chat may ask for within any minute."""
+
+    chat_per_day: int = Field(default=1000, ge=0)
+    """Poems that one chat may ask for within any 24 hours."""
+
     @field_validator("words", mode="before")
     @classmethod
     def _named(cls, path: object) -> object:
@@ -57,6 +83,11 @@ class BotSettings(EngineSettings):
         if not number.isdecimal() or not secret:
             raise ValueError("a Telegram token looks like 123456:ABC-DEF")
         return token
+
+    def with_set_limits_only(self) -> Self:
+        """The same, without the limits that nobody set."""
+        unset = _LIMITS - self.model_fields_set
+        return self.model_copy(update=dict.fromkeys(unset, 0))
 
     @property
     def curator_names(self) -> frozenset[str]:
