@@ -15,6 +15,7 @@ from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
 from bot.anthology import Anthology
+from bot.budget import Halt
 from bot.commands import COMMANDS, load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
@@ -24,6 +25,7 @@ from bot.language import Language
 from bot.lease import Lease
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
+from bot.presence import AttendedEngine, Typing
 from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
@@ -31,7 +33,6 @@ from bot.telegram.handler import Handler
 from bot.telegram.inbox import POLL_S, Inbox, Poller
 from bot.telegram.sender import TelegramSender
 from bot.telegram.updates import PLATFORM
-from engine.client import EngineClient
 from engine.settings import SettingsError
 
 HOW_TO_BEGIN = (
@@ -112,7 +113,10 @@ class _Service:
     async def _lead(self, lease: Lease) -> None:
         """Run the tasks that carry an update to its answer, until one of them ends."""
         inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
-        engine, anthology, bot = EngineClient(self.redis), self.anthology, self.bot
+        anthology, bot, halt = self.anthology, self.bot, Halt(self.redis, PLATFORM)
+        sender = TelegramSender(bot, self.redis)
+        typing = Typing(sender, halt)
+        engine = AttendedEngine(self.redis, typing)
         tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
         desk = make_desk(
             engine=engine,
@@ -128,8 +132,7 @@ class _Service:
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
         )
-        sender = TelegramSender(bot, self.redis)
-        dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
+        dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology, halt=halt)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(lease.keep())
@@ -138,6 +141,7 @@ class _Service:
                 group.create_task(deliverer.run())
                 group.create_task(dispatcher.run())
                 group.create_task(tallies.run())
+                group.create_task(typing.run())
         except BaseExceptionGroup as failed:
             # What failed first ended the others; whoever called knows it by its own type.
             raise failed.exceptions[0] from None

@@ -4,8 +4,8 @@ Kept from the original: an offset confirms, and so deletes, every update below i
 what was not confirmed comes again; a second poller ends the first with 409; 401 for a wrong token,
 429 with `retry_after`, 403 from a chat that blocked the bot, 400 with `migrate_to_chat_id` from a
 group that moved; what `sendMessage` accepts; `editMessageText`, which refuses a message that it
-does not know and one that would stay as it is; and `answerCallbackQuery`, which knows a query only
-for a while.
+does not know and one that would stay as it is; `answerCallbackQuery`, which knows a query only for
+a while; and `sendChatAction`.
 """
 
 import asyncio
@@ -69,6 +69,15 @@ class Sent:
         return [button["text"] for row in self.keyboard for button in row]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """One time that the bot showed that it types."""
+
+    chat_id: int
+    at_s: float
+    parameters: dict[str, Any]
+
+
 class ApiError(Exception):
     """An answer that is not ok."""
 
@@ -99,6 +108,10 @@ class FakeTelegram:
     """Taps that can still be answered."""
     answered: list[tuple[str, str]] = field(default_factory=list)
     """Every answer to a tap: its id and the text."""
+    typed: list[Typed] = field(default_factory=list)
+    """Every time that the bot showed that it types, in order."""
+    asked_at_s: list[float] = field(default_factory=list)
+    """When it was asked to show, to change or to type something, whatever it answered."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
@@ -108,7 +121,7 @@ class FakeTelegram:
     moved: dict[int, int] = field(default_factory=dict)
     """Groups that became supergroups: old id to new."""
     flood: deque[int] = field(default_factory=deque)
-    """The next requests of sendMessage get 429, with these seconds to wait."""
+    """The next requests to show, change or type something get 429, with these seconds to wait."""
     floods_at_s: list[float] = field(default_factory=list)
     """When it answered so."""
     admins: dict[int, set[int]] = field(default_factory=dict)
@@ -247,6 +260,7 @@ class FakeTelegram:
             "editMessageReplyMarkup": self._edit_message_reply_markup,
             "getChatAdministrators": self._get_chat_administrators,
             "answerCallbackQuery": self._answer_callback_query,
+            "sendChatAction": self._send_chat_action,
         }
 
     async def _get_me(self, parameters: dict[str, Any]) -> Any:
@@ -382,7 +396,18 @@ class FakeTelegram:
         await self._take_its_time()
         return True
 
-    def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
+    async def _send_chat_action(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("sendChatAction", parameters))
+        chat_id = int(parameters["chat_id"])
+        self._refuse_chat(chat_id)
+        if parameters["action"] != "typing":
+            raise ApiError(400, "Bad Request: wrong parameter action in request")
+        self.typed.append(Typed(chat_id=chat_id, at_s=time.monotonic(), parameters=parameters))
+        await self._tell()
+        return True
+
+    def _refuse_chat(self, chat_id: int) -> None:
+        self.asked_at_s.append(time.monotonic())
         if self.flood:
             wait_s = self.flood.popleft()
             self.floods_at_s.append(time.monotonic())
@@ -395,6 +420,9 @@ class FakeTelegram:
                 "Bad Request: group chat was upgraded to a supergroup chat",
                 migrate_to_chat_id=self.moved[chat_id],
             )
+
+    def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
+        self._refuse_chat(chat_id)
         if not text:
             raise ApiError(400, "Bad Request: message text is empty")
         if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
