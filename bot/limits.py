@@ -1,10 +1,10 @@
 """What one person and one chat may ask for, the same on every platform, and how it is said."""
 
-from collections.abc import Callable
 from math import ceil
 
 from bot import texts
 from bot.language import Language
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from bot.texts import Text
 from engine.client import Admission, Admitted, Limit, Quota, Rate, Whose
@@ -20,19 +20,22 @@ _UNITS_MOST = 1.5
 class Limits:
     """The quotas that the settings give to each person and each chat."""
 
-    def __init__(self, settings: BotSettings, pseudonym: Callable[[str], str]) -> None:
-        """Quotas are kept under the `pseudonym` of a name with its platform: `telegram:42`."""
+    def __init__(self, settings: BotSettings, pseudonyms: Pseudonyms) -> None:
+        """Keep quotas under the `pseudonyms` of people and chats."""
         self._settings = settings
-        self._pseudonym = pseudonym
+        self._pseudonyms = pseudonyms
 
     def quotas(self, *, person: str | None, chat: str) -> tuple[Quota, ...]:
-        """What counts a job that `person` asks for in `chat`; None where a chat speaks as such."""
+        """What counts a job that `person` asks for in `chat`, each with the platform.
+
+        Where a chat speaks as such there is no person.
+        """
         settings, found = self._settings, []
         if person is not None:
             found.append(
                 Quota(
                     whose=Whose.PERSON,
-                    name=self._pseudonym(person),
+                    name=self._pseudonyms.of(person),
                     in_flight=settings.person_in_flight,
                     rates=_rates(settings.person_per_minute, settings.person_per_day),
                 )
@@ -40,7 +43,7 @@ class Limits:
         found.append(
             Quota(
                 whose=Whose.CHAT,
-                name=self._pseudonym(chat),
+                name=self._pseudonyms.of(chat),
                 in_flight=settings.chat_in_flight,
                 rates=_rates(settings.chat_per_minute, settings.chat_per_day),
             )
@@ -54,7 +57,7 @@ def _rates(per_minute: int, per_day: int) -> tuple[Rate, ...]:
     return tuple(Rate(count=count, window_s=window) for window, count in counts.items() if count)
 
 
-def tell(admission: Admission, language: Language) -> str | None:
+def explain(admission: Admission, language: Language) -> str | None:
     """Why a job was not let in and what to do, in one line; None where it was."""
     if admission.status is Admitted.FULL:
         return _busy(admission, language)

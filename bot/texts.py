@@ -511,24 +511,24 @@ BUSY_AHEAD = Text(
 LIMIT_PERSON_IN_FLIGHT = Text(
     zh="你已经有 {most} 首诗在写；请等写好一首再要，最多等 {wait}。",
     zh_hant="你已經有 {most} 首詩在寫；請等寫好一首再要，最多等 {wait}。",
-    en="You have {most} poems under way, the most there can be; "
+    en="Poems of yours under way: {most}, the most there can be; "
     "please ask again when one is here, in {wait} at most.",
 )
 LIMIT_CHAT_IN_FLIGHT = Text(
     zh="这个聊天已经有 {most} 首诗在写；请等写好一首再要，最多等 {wait}。",
     zh_hant="這個聊天已經有 {most} 首詩在寫；請等寫好一首再要，最多等 {wait}。",
-    en="This chat has {most} poems under way, the most there can be; "
+    en="Poems of this chat under way: {most}, the most there can be; "
     "please ask again when one is here, in {wait} at most.",
 )
 LIMIT_PERSON_RATE = Text(
     zh="你 {window}里最多可以要 {most} 首诗；请过 {wait}再来。",
     zh_hant="你 {window}裡最多可以要 {most} 首詩；請過 {wait}再來。",
-    en="You can ask for {most} poems in {window}; please ask again in {wait}.",
+    en="The most poems you can ask for in {window} is {most}; please ask again in {wait}.",
 )
 LIMIT_CHAT_RATE = Text(
     zh="这个聊天 {window}里最多可以要 {most} 首诗；请过 {wait}再来。",
     zh_hant="這個聊天 {window}裡最多可以要 {most} 首詩；請過 {wait}再來。",
-    en="This chat can ask for {most} poems in {window}; please ask again in {wait}.",
+    en="The most poems this chat can ask for in {window} is {most}; please ask again in {wait}.",
 )
 SECONDS = Text(zh="{count} 秒", zh_hant="{count} 秒", en="{count} s")
 MINUTES = Text(zh="{count} 分钟", zh_hant="{count} 分鐘", en="{count} min")

@@ -23,6 +23,7 @@ from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.household import household
 from bot.language import Language
 from bot.lease import Lease
+from bot.limits import Limits
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.presence import AttendedEngine, Typing
@@ -63,8 +64,9 @@ async def serve(settings: BotSettings) -> None:
     words = open_filter(settings)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(household(settings))
+        pseudonyms = settings.pseudonyms
         anthology = await stack.enter_async_context(
-            Anthology.open(settings.anthology_url, settings.pseudonyms)
+            Anthology.open(settings.anthology_url, pseudonyms)
         )
         bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
         http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
@@ -74,6 +76,7 @@ async def serve(settings: BotSettings) -> None:
         service = _Service(
             redis=redis,
             anthology=anthology,
+            limits=Limits(settings, pseudonyms),
             words=words,
             bot=bot,
             http=http,
@@ -88,6 +91,7 @@ class _Service:
 
     redis: Redis
     anthology: Anthology
+    limits: Limits
     words: Filter
     bot: Bot
     http: httpx.AsyncClient
@@ -121,6 +125,7 @@ class _Service:
         desk = make_desk(
             engine=engine,
             anthology=anthology,
+            limits=self.limits,
             company=TelegramCompany(bot),
             counters=tallies,
             client=PLATFORM,

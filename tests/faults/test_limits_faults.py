@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from bot import keys as bot_keys
 from bot.limits import Limits
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from engine.client import Admitted, EngineClient
 from engine.jobs import Lane
@@ -42,7 +43,7 @@ class People:
     def __init__(self, client: EngineClient) -> None:
         self.answers: Counter[Admitted] = Counter()
         self._client = client
-        self._limits = Limits(BotSettings(), lambda name: f"pseudonym of {name}")
+        self._limits = Limits(BotSettings(), Pseudonyms(b"test"))
         self._numbers = itertools.count()
         self._polite = itertools.count()
         self._awaited: dict[str, asyncio.Event] = {}

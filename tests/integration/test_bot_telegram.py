@@ -167,6 +167,23 @@ async def test_a_flood_halts_every_message_and_drops_none(fake, bot):
     assert max(waits_s) >= 1
 
 
+async def test_a_person_beyond_their_limit_is_told_and_others_are_not_held_back(
+    fake, settings, redis
+):
+    # No engine runs, so every poem that is let in stays under way.
+    async with serving(settings.model_copy(update={"person_in_flight": 2})):
+        for _ in range(3):
+            await fake.say("/poem 月", chat_id=7)
+        await fake.until(lambda: len(fake.sent) == 1)
+        async with fake_engine(redis) as engine:
+            await fake.say("/poem 月", chat_id=8)
+            await shown(fake, 4)
+    assert fake.sent[0].text.startswith("你已经有 2 首诗在写；请等写好一首再要")
+    assert [job.chat for job in engine.jobs] == ["telegram:7", "telegram:7", "telegram:8"]
+    # Nothing in the quotas' keys tells who it is.
+    assert [key for key in await redis.keys("yuefu:quota:*") if b"telegram" in key] == []
+
+
 async def test_only_where_a_poem_is_long_in_coming_typing_is_shown_in_its_topic(
     fake, settings, redis
 ):

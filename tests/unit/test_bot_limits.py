@@ -3,24 +3,28 @@
 import pytest
 
 from bot.language import Language
-from bot.limits import Limits, duration, tell
+from bot.limits import Limits, duration, explain
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from engine.client import Admission, Admitted, Limit, Rate, Whose
 
-
-def pseudonym(name):
-    return f"<{name}>"
+PSEUDONYMS = Pseudonyms(b"test")
 
 
 def quotas(settings, person: str | None = "telegram:1", chat: str = "telegram:2"):
-    return Limits(settings, pseudonym).quotas(person=person, chat=chat)
+    return Limits(settings, PSEUDONYMS).quotas(person=person, chat=chat)
 
 
 def test_a_person_and_a_chat_have_quotas_under_their_pseudonyms():
     person, chat = quotas(BotSettings())
-    assert (person.whose, person.name, person.in_flight) == (Whose.PERSON, "<telegram:1>", 3)
+    assert (person.whose, person.name, person.in_flight) == (
+        Whose.PERSON,
+        PSEUDONYMS.of("telegram:1"),
+        3,
+    )
     assert person.rates == (Rate(count=10, window_s=60), Rate(count=100, window_s=86_400))
-    assert (chat.whose, chat.name, chat.in_flight) == (Whose.CHAT, "<telegram:2>", 10)
+    assert (chat.whose, chat.in_flight) == (Whose.CHAT, 10)
+    assert chat.name == PSEUDONYMS.of("telegram:2")
     assert chat.rates == (Rate(count=30, window_s=60), Rate(count=1000, window_s=86_400))
 
 
@@ -54,13 +58,21 @@ CHAT_AT_ONCE = Limit(whose=Whose.CHAT, most=10)
 @pytest.mark.parametrize(
     ("limit", "wait_s", "line"),
     [
-        (PERSON_MINUTE, 41.2, "You can ask for 10 poems in 1 min; please ask again in 42 s."),
-        (CHAT_DAY, 7300, "This chat can ask for 1000 poems in 24 h; please ask again in 3 h."),
+        (
+            PERSON_MINUTE,
+            41.2,
+            "The most poems you can ask for in 1 min is 10; please ask again in 42 s.",
+        ),
+        (
+            CHAT_DAY,
+            7300,
+            "The most poems this chat can ask for in 24 h is 1000; please ask again in 3 h.",
+        ),
         (
             PERSON_AT_ONCE,
             59.9,
             (
-                "You have 3 poems under way, the most there can be; "
+                "Poems of yours under way: 3, the most there can be; "
                 "please ask again when one is here, in 1 min at most."
             ),
         ),
@@ -68,7 +80,7 @@ CHAT_AT_ONCE = Limit(whose=Whose.CHAT, most=10)
             CHAT_AT_ONCE,
             5,
             (
-                "This chat has 10 poems under way, the most there can be; "
+                "Poems of this chat under way: 10, the most there can be; "
                 "please ask again when one is here, in 5 s at most."
             ),
         ),
@@ -76,28 +88,28 @@ CHAT_AT_ONCE = Limit(whose=Whose.CHAT, most=10)
 )
 def test_a_refusal_says_who_is_limited_and_how_long_to_wait(limit, wait_s, line):
     admission = Admission(status=Admitted.LIMITED, limit=limit, retry_after_s=wait_s)
-    assert tell(admission, Language.EN) == line
+    assert explain(admission, Language.EN) == line
 
 
 def test_a_full_queue_says_how_many_are_ahead_and_how_long_they_take():
     full = Admission(status=Admitted.FULL, position=4097, retry_after_s=130)
-    assert tell(full, Language.EN) == (
+    assert explain(full, Language.EN) == (
         "4096 poems are waiting before yours, about 3 min; please try again then."
     )
-    assert tell(full, Language.ZH) == "前面还有 4096 首诗在排队，大约要 3 分钟；请到时再试。"
+    assert explain(full, Language.ZH) == "前面还有 4096 首诗在排队，大约要 3 分钟；请到时再试。"
 
 
 @pytest.mark.parametrize(
     "full", [Admission(status=Admitted.FULL), Admission(status=Admitted.FULL, position=9)]
 )
 def test_where_nobody_knows_how_long_a_full_queue_takes_no_number_is_said(full):
-    line = tell(full, Language.EN)
+    line = explain(full, Language.EN)
     assert line == "Too many people are waiting; please try again in a minute."
 
 
 @pytest.mark.parametrize("status", [Admitted.ACCEPTED, Admitted.DUPLICATE])
 def test_of_what_was_let_in_nothing_is_said(status):
-    assert tell(Admission(status=status, position=1), Language.EN) is None
+    assert explain(Admission(status=status, position=1), Language.EN) is None
 
 
 @pytest.mark.parametrize(
