@@ -83,9 +83,6 @@ class Dispatcher:
 
     async def _show(self, letter: Letter) -> None:
         """Send a letter's message until the platform has taken it, or never will."""
-        if not await self._outbox.begin(letter):
-            await self._outbox.finish(letter)
-            return
         message: Message | None = letter.message
         while message is not None:
             # A chat that has to wait keeps nobody else from setting out.
@@ -95,7 +92,15 @@ class Dispatcher:
                 # Where a halt came in between, turns are taken anew: or all would set out at its
                 # end, and earn the next one.
                 if not await self._halt.left_s():
-                    message = await _to_its_end(self._attempt(letter, message))
+                    message = await self._set_out(letter, message)
+
+    async def _set_out(self, letter: Letter, message: Message) -> Message | None:
+        """Send `message` unless it was shown before; what is to be sent next, if anything."""
+        # Only now: what is marked as being sent may be shown twice if the process is killed.
+        if await self._outbox.begin(letter):
+            return await _to_its_end(self._attempt(letter, message))
+        await self._outbox.finish(letter)
+        return None
 
     async def _attempt(self, letter: Letter, message: Message) -> Message | None:
         """Send `message` once and book what came of it; what is to be sent next, if anything."""

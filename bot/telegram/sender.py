@@ -42,7 +42,7 @@ from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 ALLOWANCE = Allowance(
     everywhere=Pace(every_ms=40, burst=5),
     chat=Pace(every_ms=1000, burst=3),
-    group=Pace(every_ms=4000, burst=5),
+    group=Pace(every_ms=5000, burst=8),
 )
 """Telegram's limits: about 30 messages a second, 1 a second in a chat but for short bursts, 20 a
 minute in a group. Paces are a little slower, so that a burst and what follows it keep them too."""
