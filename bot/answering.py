@@ -9,6 +9,7 @@ from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
+from bot.limits import Limits
 from bot.moderation import Filter
 from bot.respond import Company, Responder
 from engine.client import EngineClient
@@ -28,6 +29,7 @@ def make_desk(
     *,
     engine: EngineClient,
     anthology: Anthology,
+    limits: Limits,
     company: Company,
     counters: Counters,
     client: str,
@@ -43,6 +45,7 @@ def make_desk(
     Args:
         engine: Where jobs are put.
         anthology: What is kept.
+        limits: How many poems a person and a chat may ask for.
         company: Tells who runs a chat.
         counters: The counters below poems.
         client: Whose reply stream poems go to.
@@ -54,7 +57,9 @@ def make_desk(
         clock: The Unix time in seconds.
     """
     voting = VotingClerk(anthology, counters, whispers=whispers)
-    writing = WritingClerk(engine=engine, anthology=anthology, client=client, clock=clock)
+    writing = WritingClerk(
+        engine=engine, anthology=anthology, limits=limits, client=client, clock=clock
+    )
     responder = Responder(
         engine=engine,
         anthology=anthology,

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from bot.anthology import Anthology
+from bot.budget import Halt
 from bot.errors import (
     AnthologyError,
     ChatMovedError,
@@ -50,33 +51,15 @@ class Sender(Protocol):
         ...
 
 
-class Halt:
-    """Holds every message back while the platform asks us to wait."""
-
-    def __init__(self) -> None:
-        """Begin with nothing held back."""
-        self._until_s = 0.0
-
-    def hold(self, seconds: float) -> None:
-        """Hold back for `seconds` from now, or longer where that was asked for already."""
-        self._until_s = max(self._until_s, asyncio.get_running_loop().time() + seconds)
-
-    async def over(self) -> None:
-        """Wait until nothing is held back, also by those who asked meanwhile."""
-        clock = asyncio.get_running_loop().time
-        while (left_s := self._until_s - clock()) > 0:  # noqa: ASYNC110 - for a time
-            await asyncio.sleep(left_s)
-
-
 class Dispatcher:
     """Shows the messages of one outbox: those of one chat in turn, those of many side by side."""
 
-    def __init__(self, *, outbox: Outbox, sender: Sender, anthology: Anthology) -> None:
-        """Show by `sender`; the `anthology` learns which poems were shown."""
+    def __init__(self, *, outbox: Outbox, sender: Sender, anthology: Anthology, halt: Halt) -> None:
+        """Show by `sender`, except during a `halt`; the `anthology` learns which poems were."""
         self._outbox = outbox
         self._sender = sender
         self._anthology = anthology
-        self._halt = Halt()
+        self._halt = halt
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._in_hand = asyncio.Semaphore(IN_HAND_MAX)
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -100,16 +83,24 @@ class Dispatcher:
 
     async def _show(self, letter: Letter) -> None:
         """Send a letter's message until the platform has taken it, or never will."""
-        if not await self._outbox.begin(letter):
-            await self._outbox.finish(letter)
-            return
         message: Message | None = letter.message
         while message is not None:
             # A chat that has to wait keeps nobody else from setting out.
+            await self._halt.over()
             await self._sender.wait_turn(message)
             async with self._in_flight:
-                await self._halt.over()
-                message = await _to_its_end(self._attempt(letter, message))
+                # Where a halt came in between, turns are taken anew: or all would set out at its
+                # end, and earn the next one.
+                if not await self._halt.left_s():
+                    message = await self._set_out(letter, message)
+
+    async def _set_out(self, letter: Letter, message: Message) -> Message | None:
+        """Send `message` unless it was shown before; what is to be sent next, if anything."""
+        # Only now: what is marked as being sent may be shown twice if the process is killed.
+        if await self._outbox.begin(letter):
+            return await _to_its_end(self._attempt(letter, message))
+        await self._outbox.finish(letter)
+        return None
 
     async def _attempt(self, letter: Letter, message: Message) -> Message | None:
         """Send `message` once and book what came of it; what is to be sent next, if anything."""
@@ -118,7 +109,7 @@ class Dispatcher:
             number = await self._sender.send(message)
         except NotShownError as error:
             log.warning("↻", action="send.again", id=message.id, error=str(error))
-            self._halt.hold(error.retry_after_s)
+            await self._halt.hold(error.retry_after_s)
             return message
         except ChatMovedError as error:
             await self._note("moved", self._anthology.chats.move(message.address.chat, error.chat))

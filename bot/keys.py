@@ -11,6 +11,10 @@
                                                       the Unix time at which to change them
     yuefu:bot:<p>:card:<card>      string  30 d       the platform's file of a card that was sent
     yuefu:bot:<p>:lease            string  5 s        the process that serves platform <p> now
+    yuefu:bot:<p>:halt             string  as asked   that the platform asked us to wait
+    yuefu:bot:<p>:budget           string  < 1 s      how far ahead of an even pace we have sent
+    yuefu:bot:<p>:budget:chat:<chat>   string  some s     the same in one chat
+    yuefu:bot:<p>:budget:group:<chat>  string  < 1 min    the same in a group, at a group's pace
 
 All of it may be lost with no loss but what is in flight. `<p>` is the platform.
 """
@@ -82,3 +86,16 @@ def card(platform: str, card_key: str) -> str:
 def lease(platform: str) -> str:
     """The lease on serving a platform."""
     return f"{PREFIX}bot:{platform}:lease"
+
+
+def halt(platform: str) -> str:
+    """The halt that a platform asked for; it lasts as long as the key."""
+    return f"{PREFIX}bot:{platform}:halt"
+
+
+def budget(platform: str, *part: str) -> str:
+    """What was spent of a platform's budget: over all chats, or of one part of it.
+
+    It lives until it would say nothing: until an even pace has caught up.
+    """
+    return ":".join((f"{PREFIX}bot:{platform}:budget", *part))

@@ -3,6 +3,7 @@
 import hmac
 import re
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -20,6 +21,12 @@ _WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 """What Telegram takes for a secret."""
 
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^\s:\[\]]*):(\d{1,5})")
+
+_LIMITS = frozenset(
+    f"{whose}_{what}"
+    for whose in ("person", "chat")
+    for what in ("in_flight", "per_minute", "per_day")
+)
 
 
 class BotSettings(EngineSettings):
@@ -62,6 +69,25 @@ class BotSettings(EngineSettings):
 
     words: Path | None = None
     """A UTF-8 file of words, one a line, that poems and requests may not hold. Unset: none."""
+
+    person_in_flight: int = Field(default=3, ge=0)
+    """Poems that one person may wait for at a time. Of this and the limits below, 0 is none; on the
+    console, where there is one person, only those hold that are set."""
+
+    person_per_minute: int = Field(default=10, ge=0)
+    """Poems that one person may ask for within any minute."""
+
+    person_per_day: int = Field(default=100, ge=0)
+    """Poems that one person may ask for within any 24 hours."""
+
+    chat_in_flight: int = Field(default=10, ge=0)
+    """Poems that one chat may wait for at a time."""
+
+    chat_per_minute: int = Field(default=30, ge=0)
+    """Poems that one chat may ask for within any minute."""
+
+    chat_per_day: int = Field(default=1000, ge=0)
+    """Poems that one chat may ask for within any 24 hours."""
 
     @field_validator("webhook_url", "listen", "words", mode="before")
     @classmethod
@@ -112,6 +138,11 @@ class BotSettings(EngineSettings):
         if not number.isdecimal() or not secret:
             raise ValueError("a Telegram token looks like 123456:ABC-DEF")
         return token
+
+    def with_set_limits_only(self) -> Self:
+        """The same, without the limits that nobody set."""
+        unset = _LIMITS - self.model_fields_set
+        return self.model_copy(update=dict.fromkeys(unset, 0))
 
     @property
     def listen_address(self) -> str | None:

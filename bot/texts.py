@@ -521,6 +521,36 @@ BUSY = Text(
     zh_hant="排隊的人太多了，請過一分鐘再試。",
     en="Too many people are waiting; please try again in a minute.",
 )
+BUSY_AHEAD = Text(
+    zh="前面还有 {ahead} 首诗在排队，大约要 {wait}；请到时再试。",
+    zh_hant="前面還有 {ahead} 首詩在排隊，大約要 {wait}；請到時再試。",
+    en="{ahead} poems are waiting before yours, about {wait}; please try again then.",
+)
+LIMIT_PERSON_IN_FLIGHT = Text(
+    zh="你已经有 {most} 首诗在写；请等写好一首再要，最多等 {wait}。",
+    zh_hant="你已經有 {most} 首詩在寫；請等寫好一首再要，最多等 {wait}。",
+    en="Poems of yours under way: {most}, the most there can be; "
+    "please ask again when one is here, in {wait} at most.",
+)
+LIMIT_CHAT_IN_FLIGHT = Text(
+    zh="这个聊天已经有 {most} 首诗在写；请等写好一首再要，最多等 {wait}。",
+    zh_hant="這個聊天已經有 {most} 首詩在寫；請等寫好一首再要，最多等 {wait}。",
+    en="Poems of this chat under way: {most}, the most there can be; "
+    "please ask again when one is here, in {wait} at most.",
+)
+LIMIT_PERSON_RATE = Text(
+    zh="你 {window}里最多可以要 {most} 首诗；请过 {wait}再来。",
+    zh_hant="你 {window}裡最多可以要 {most} 首詩；請過 {wait}再來。",
+    en="The most poems you can ask for in {window} is {most}; please ask again in {wait}.",
+)
+LIMIT_CHAT_RATE = Text(
+    zh="这个聊天 {window}里最多可以要 {most} 首诗；请过 {wait}再来。",
+    zh_hant="這個聊天 {window}裡最多可以要 {most} 首詩；請過 {wait}再來。",
+    en="The most poems this chat can ask for in {window} is {most}; please ask again in {wait}.",
+)
+SECONDS = Text(zh="{count} 秒", zh_hant="{count} 秒", en="{count} s")
+MINUTES = Text(zh="{count} 分钟", zh_hant="{count} 分鐘", en="{count} min")
+HOURS = Text(zh="{count} 小时", zh_hant="{count} 小時", en="{count} h")
 FAILED_EXPIRED = Text(
     zh="等得太久，这首诗没写成；请再发一次。",
     zh_hant="等得太久，這首詩沒寫成；請再發一次。",

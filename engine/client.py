@@ -9,7 +9,7 @@ Imports no torch. What it raises:
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ from engine.queue import (
     put_script,
     settle_script,
 )
+from engine.quotas import Limit, Quota, Rate, Whose
 from engine.settings import EngineSettings
 
 __all__ = [
@@ -45,6 +46,10 @@ __all__ = [
     "EngineClient",
     "EngineError",
     "EngineUnavailableError",
+    "Limit",
+    "Quota",
+    "Rate",
+    "Whose",
     "connect",
 ]
 
@@ -165,15 +170,15 @@ class EngineClient:
         self._settle = settle_script(redis)
         self._in_hand: defaultdict[str, set[str]] = defaultdict(set)
 
-    async def put(self, job: Job) -> Admission:
-        """Ask for a poem. Putting the same job again is safe at any time.
+    async def put(self, job: Job, quotas: Sequence[Quota] = ()) -> Admission:
+        """Ask for a poem on account of `quotas`. Putting the same job again is safe at any time.
 
         Raises:
             EngineUnavailableError: Redis did not answer in time; the job may be queued or not.
         """
         async with _in_time():
             try:
-                return await put(self._put, job, cap=self._cap)
+                return await put(self._put, job, quotas=quotas, cap=self._cap)
             except exceptions.OutOfMemoryError:
                 return Admission(status=Admitted.FULL)
 

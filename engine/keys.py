@@ -9,14 +9,21 @@
     yuefu:dead                   stream  none    jobs that were buried, for a person to look at
     yuefu:engines                set     none    names of the workers that have ever beaten
     yuefu:engine:<worker>        string  5 s     a worker's heartbeat: its cells, slots and start
+    yuefu:pace:<lane>            hash    24 h    how long the lane takes for a job, for estimates
+    yuefu:quota:<whose>:<name>:running   zset  till the last deadline   ids of jobs that have not
+                                                 ended, by deadline: a lost one frees its place
+    yuefu:quota:<whose>:<name>:admitted  zset  longest window (24 h)    ids of jobs let in, by time:
+                                                 windows that slide are counted in it
 
 Each stream of jobs and of replies has one consumer group, `GROUP`, made at 0 so that nothing put
-before it is passed over. Everything here may be lost with no loss but what is in flight.
+before it is passed over. The names in quotas are pseudonyms. Everything here may be lost with no
+loss but what is in flight.
 """
 
 from typing import Final
 
 from engine.jobs import Lane
+from engine.quotas import Quota
 
 PREFIX: Final = "yuefu:"
 """Yuefu may share a Redis with others."""
@@ -44,6 +51,9 @@ REPLIES_TTL_S: Final = 48 * 3600
 
 HEARTBEAT_TTL_MS: Final = 5_000
 """A worker that has not beaten for this long is taken for dead."""
+
+PACE_TTL_S: Final = 24 * 3600
+"""Yesterday's pace is a better guess than none; one older than that is not."""
 
 
 def jobs(lane: Lane) -> str:
@@ -75,3 +85,21 @@ def replies(client: str) -> str:
 def engine(worker: str) -> str:
     """String, 5 s: the heartbeat of `worker` as JSON (`engine.heartbeat.Heartbeat`)."""
     return f"{PREFIX}engine:{worker}"
+
+
+def pace(lane: Lane) -> str:
+    """Hash, 24 h: `ms`, the mean time between the ends of jobs while there was work, and `last`."""
+    return f"{PREFIX}pace:{lane}"
+
+
+def running(quota: Quota) -> str:
+    """Sorted set: ids of the jobs that count against `quota` and have not ended, by deadline.
+
+    It lives until the last of the deadlines.
+    """
+    return f"{PREFIX}quota:{quota.whose}:{quota.name}:running"
+
+
+def admitted(quota: Quota) -> str:
+    """Sorted set: ids of the jobs that were let in within the longest window, by Unix ms."""
+    return f"{PREFIX}quota:{quota.whose}:{quota.name}:admitted"

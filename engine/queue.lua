@@ -1,13 +1,22 @@
 -- The queue's verbs, each one atomic: Redis runs the script whole, or not at all.
 --
 -- ARGV[1] names the verb, ARGV[2] the consumer group. Keys and their meaning: engine/keys.py.
--- An entry of a job stream has the fields id, client, job (JSON), in this order.
+-- An entry of a job stream has the fields id, client, job (JSON), in this order, and then a field
+-- `running` for each quota that counts it among its running jobs: the key of those.
 -- An entry of a reply stream has the field outcome (JSON).
 
 local GROUP = ARGV[2]
 
 -- A job that died this often with its worker is given out alone; engine/queue.py buries the next.
 local SUSPECT_DEATHS = 2
+
+-- A lane's pace is that of about so many jobs: enough to even out those that end together.
+local PACE_JOBS = 64
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
 
 -- Run a command on a stream's group; make the group where there is none (Redis was emptied).
 local function in_group(stream, ...)
@@ -46,7 +55,15 @@ local function renew(stream, consumer, id)
   end
 end
 
+-- A job's entry goes, and with it the places that it took in quotas.
 local function drop(stream, id)
+  local entry = redis.call('XRANGE', stream, id, id)[1]
+  local fields = entry and entry[2] or {}
+  for i = 7, #fields, 2 do
+    if fields[i] == 'running' then
+      redis.call('ZREM', fields[i + 1], fields[2])
+    end
+  end
   redis.call('XACK', stream, GROUP, id)
   redis.call('XDEL', stream, id)
 end
@@ -82,22 +99,102 @@ local function answer(job_key, job_ttl_s, replies_key, replies_ttl_s, outcome)
   return true
 end
 
-local verbs = {}
+-- Learn from a job that ends how long its lane takes for each: the time since the one before ended,
+-- without that in which there was nothing to do.
+local function learn_pace(pace_key, pace_ttl_s, entry_id)
+  local now, arrived = now_ms(), tonumber(string.match(entry_id, '^%d+'))
+  local ms, last = unpack(redis.call('HMGET', pace_key, 'ms', 'last'))
+  local took = math.max(now - math.max(tonumber(last) or 0, arrived), 0)
+  ms = tonumber(ms) or took
+  redis.call('HSET', pace_key, 'ms', ms + (took - ms) / PACE_JOBS, 'last', now)
+  redis.call('EXPIRE', pace_key, pace_ttl_s)
+end
 
--- KEYS: lane's stream, job. ARGV: cap, job TTL s, job id, client, job.
--- Returns the job's position in its lane, 0 for one admitted before, -1 where the lane is full.
--- Whatever else may refuse a job must be asked in here too, or two requests could slip through.
-function verbs.put(keys, cap, job_ttl_s, id, client, job)
-  local stream, job_key = keys[1], keys[2]
-  if redis.call('EXISTS', job_key) == 1 then
+-- How long until `rate` admits one more, in ms; not above 0 if it does now.
+local function rate_wait(admitted, rate, now)
+  local oldest = redis.call('ZREVRANGE', admitted, rate.count - 1, rate.count - 1, 'WITHSCORES')
+  return oldest[2] and oldest[2] + rate.window_ms - now or 0
+end
+
+-- How long until `quota` has room for one more running job at the latest, in ms.
+local function running_wait(running, quota, now)
+  redis.call('ZREMRANGEBYSCORE', running, '-inf', now)
+  if quota.in_flight == 0 or redis.call('ZCARD', running) < quota.in_flight then
     return 0
   end
-  if redis.call('XLEN', stream) >= tonumber(cap) then
-    return -1
+  return redis.call('ZRANGE', running, 0, 0, 'WITHSCORES')[2] - now
+end
+
+-- Of the limits that refuse a job the one that does so longest: {quota, rate (0: too many run),
+-- ms until it may not}. Nil if none does.
+local function refusal(keys, quotas, now)
+  local longest, wait_ms = nil, 0
+  local function ask(quota, rate, ms)
+    if ms > wait_ms then
+      longest, wait_ms = {quota, rate, ms}, ms
+    end
+  end
+  for i, quota in ipairs(quotas) do
+    ask(i, 0, running_wait(keys[2 * i - 1], quota, now))
+    for j, rate in ipairs(quota.rates) do
+      ask(i, j, rate_wait(keys[2 * i], rate, now))
+    end
+  end
+  return longest
+end
+
+-- Count a job in its quotas; the fields by which its entry remembers where it runs.
+local function book(keys, quotas, now, id, deadline_ms)
+  local fields = {}
+  for i, quota in ipairs(quotas) do
+    local running, admitted, window_ms = keys[2 * i - 1], keys[2 * i], 0
+    if quota.in_flight > 0 then
+      redis.call('ZADD', running, deadline_ms, id)
+      redis.call('PEXPIREAT', running, redis.call('ZRANGE', running, -1, -1, 'WITHSCORES')[2])
+      fields[#fields + 1] = 'running'
+      fields[#fields + 1] = running
+    end
+    for _, rate in ipairs(quota.rates) do
+      window_ms = math.max(window_ms, rate.window_ms)
+    end
+    if window_ms > 0 then
+      redis.call('ZREMRANGEBYSCORE', admitted, '-inf', now - window_ms)
+      redis.call('ZADD', admitted, now, id)
+      redis.call('PEXPIRE', admitted, window_ms)
+    end
+  end
+  return fields
+end
+
+local verbs = {}
+
+-- KEYS: lane's stream, job, lane's pace, then for each quota its running and its admitted jobs.
+-- ARGV: cap, job TTL s, job id, client, job, Unix ms when it is lost if it has not ended, quotas
+-- (JSON): a list of {in_flight, rates: a list of {count, window_ms}}; an in_flight of 0 is no limit.
+-- Returns {status, ...}: {'accepted', position in the lane}, {'duplicate'} for one admitted before,
+-- {'limited', quota, rate or 0 where too many run, ms}, {'full', position it would have had, ms that
+-- this takes or -1 where nobody knows}. Only a job that is accepted counts anywhere.
+-- Whatever may refuse a job is asked in here, or two requests could slip through.
+function verbs.put(keys, cap, job_ttl_s, id, client, job, deadline_ms, quotas)
+  local stream, job_key, pace_key = keys[1], keys[2], keys[3]
+  local quota_keys, now = {unpack(keys, 4)}, now_ms()
+  quotas = cjson.decode(quotas)
+  if redis.call('EXISTS', job_key) == 1 then
+    return {'duplicate'}
+  end
+  local limit = refusal(quota_keys, quotas, now)
+  if limit then
+    return {'limited', unpack(limit)}
+  end
+  local ahead = redis.call('XLEN', stream)
+  if ahead >= tonumber(cap) then
+    local ms = redis.call('HGET', pace_key, 'ms')
+    return {'full', ahead + 1, ms and ahead * ms or -1}
   end
   redis.call('SET', job_key, 'waiting', 'EX', job_ttl_s)
-  redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job)
-  return redis.call('XLEN', stream)
+  local fields = book(quota_keys, quotas, now, id, deadline_ms)
+  redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job, unpack(fields))
+  return {'accepted', ahead + 1}
 end
 
 -- KEYS: lanes' streams, the first served first.
@@ -161,10 +258,14 @@ function verbs.renew(streams, worker, ...)
   end
 end
 
--- KEYS: lane's stream, job, replies. ARGV: entry's id, outcome, job TTL s, replies TTL s.
+-- KEYS: lane's stream, job, replies, lane's pace.
+-- ARGV: entry's id, outcome, job TTL s, replies TTL s, pace TTL s.
 -- Returns 1 if this is the job's first outcome, else 0.
-function verbs.finish(keys, id, outcome, job_ttl_s, replies_ttl_s)
+function verbs.finish(keys, id, outcome, job_ttl_s, replies_ttl_s, pace_ttl_s)
   local first = answer(keys[2], job_ttl_s, keys[3], replies_ttl_s, outcome)
+  if first then
+    learn_pace(keys[4], pace_ttl_s, id)
+  end
   drop(keys[1], id)
   return first and 1 or 0
 end

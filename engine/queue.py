@@ -12,7 +12,7 @@ ever. So after two deaths a job is a suspect and runs alone, and with the third 
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from redis.commands.core import AsyncScript
 
 from engine import keys
 from engine.jobs import Failure, Job, JobError, Lane, Outcome, Reason
+from engine.quotas import Limit, Quota
 
 LANES = (Lane.CHAT, Lane.BULK)
 """The lanes in the order in which they are served."""
@@ -37,6 +38,8 @@ RECOVER_EVERY_MS = 500
 """How often a worker looks for the jobs of dead ones."""
 DEATHS_OF_A_SUSPECT = 2
 """A job that this many workers died with runs alone (`SUSPECT_DEATHS` in queue.lua)."""
+NO_DEADLINE_MS = 3_600_000
+"""After this a job without a deadline that has not ended is lost, as far as quotas go."""
 
 _PAUSE_MS = 20
 _SOURCE = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
@@ -52,6 +55,8 @@ class Admitted(StrEnum):
     """It waits in its lane."""
     DUPLICATE = "duplicate"
     """The same cause was admitted before; its one outcome comes, or came."""
+    LIMITED = "limited"
+    """A quota is used up: try again later."""
     FULL = "full"
     """The lane is full, or Redis's memory is: try again later."""
 
@@ -63,7 +68,13 @@ class Admission:
     status: Admitted
     """Whether it was let in."""
     position: int = 0
-    """Jobs of its lane that are not finished, itself among them; 0 unless accepted."""
+    """Its place among the lane's jobs that are not finished, from 1: the one that it has, or that
+    it would have had where the lane is full; else 0, as where it is Redis's memory that is full."""
+    limit: Limit | None = None
+    """The limit that kept it out, if one did; of several that which does so longest."""
+    retry_after_s: float | None = None
+    """In how many seconds `limit` leaves room, at the latest where it is one of jobs at a time; or
+    about how long the jobs of a full lane take. None where it was let in or nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +129,20 @@ def settle_script(redis: Redis) -> AsyncScript:
     return redis.register_script(f"#!lua flags=allow-oom\n{_SOURCE}")
 
 
-async def put(script: AsyncScript, job: Job, *, cap: int = CAP) -> Admission:
-    """Admit `job` unless it was admitted before or its lane holds `cap` jobs.
+async def put(
+    script: AsyncScript, job: Job, *, quotas: Sequence[Quota] = (), cap: int = CAP
+) -> Admission:
+    """Admit `job` unless it was admitted before, a quota is used up or its lane holds `cap` jobs.
 
-    `script` is the client's `put_script`. Putting the same job again is safe at any time.
+    `script` is the client's `put_script`. Putting the same job again is safe at any time: it counts
+    once in each quota, and a job that was admitted is not refused afterwards.
 
     Raises:
         redis.exceptions.OutOfMemoryError: Redis's memory is full; nothing was put.
     """
-    names = [keys.jobs(job.lane), keys.job(job.id)]
+    names = [keys.jobs(job.lane), keys.job(job.id), keys.pace(job.lane)]
+    names += [key for quota in quotas for key in (keys.running(quota), keys.admitted(quota))]
+    lost_at_ms = job.deadline_ms or time.time_ns() // 1_000_000 + NO_DEADLINE_MS
     args: list[str | int] = [
         "put",
         keys.GROUP,
@@ -135,11 +151,40 @@ async def put(script: AsyncScript, job: Job, *, cap: int = CAP) -> Admission:
         job.id,
         job.client,
         job.to_json(),
+        lost_at_ms,
+        json.dumps([_limits(quota) for quota in quotas]),
     ]
-    position = int(await script(keys=names, args=args))
-    if position > 0:
-        return Admission(status=Admitted.ACCEPTED, position=position)
-    return Admission(status=Admitted.FULL if position < 0 else Admitted.DUPLICATE)
+    status, *numbers = await script(keys=names, args=args)
+    return _admission(Admitted(status.decode()), numbers, quotas)
+
+
+def _limits(quota: Quota) -> dict[str, Any]:
+    """A quota as the script reads it."""
+    rates = [
+        {"count": rate.count, "window_ms": round(rate.window_s * 1000)} for rate in quota.rates
+    ]
+    return {"in_flight": quota.in_flight, "rates": rates}
+
+
+def _admission(status: Admitted, numbers: list[int], quotas: Sequence[Quota]) -> Admission:
+    """What the script answered."""
+    if status is Admitted.LIMITED:
+        which, rate, wait_ms = numbers
+        limit = _limit(quotas[which - 1], rate)
+        return Admission(status=status, limit=limit, retry_after_s=wait_ms / 1000)
+    if status is Admitted.FULL:
+        position, wait_ms = numbers
+        retry_after_s = wait_ms / 1000 if wait_ms >= 0 else None
+        return Admission(status=status, position=position, retry_after_s=retry_after_s)
+    return Admission(status=status, position=numbers[0] if numbers else 0)
+
+
+def _limit(quota: Quota, rate: int) -> Limit:
+    """The limit of a quota by its number: 0 is that of jobs at a time, the others are its rates."""
+    if rate == 0:
+        return Limit(whose=quota.whose, most=quota.in_flight)
+    hit = quota.rates[rate - 1]
+    return Limit(whose=quota.whose, most=hit.count, window_s=hit.window_s)
 
 
 class Queue:
@@ -186,8 +231,13 @@ class Queue:
 
     async def finish(self, lease: Lease, outcome: Outcome) -> bool:
         """Send `outcome` to the job's client and end the job; False if it was answered before."""
-        names = [keys.jobs(lease.lane), keys.job(lease.job.id), keys.replies(lease.job.client)]
-        ttls = (keys.JOB_TTL_S, keys.REPLIES_TTL_S)
+        names = [
+            keys.jobs(lease.lane),
+            keys.job(lease.job.id),
+            keys.replies(lease.job.client),
+            keys.pace(lease.lane),
+        ]
+        ttls = (keys.JOB_TTL_S, keys.REPLIES_TTL_S, keys.PACE_TTL_S)
         first = await self._call("finish", names, lease.entry, outcome.to_json(), *ttls)
         self._holds.pop(lease.entry, None)
         return bool(first)

@@ -11,12 +11,13 @@ from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb, line_buttons, poem_buttons
 from bot.clerks import Act, TapAct, say, tap_answer, tell
 from bot.language import Language, Script
+from bot.limits import Limits, explain
 from bot.message import Button, Incoming, Message, Reply, Tap
 from bot.render import render_poems
 from bot.requests import PickRequest, PoemRequest, Refusal, Situation
 from bot.rewriting import read_rewrite_request
 from bot.submit import make_job, seed_of
-from engine.client import Admitted, EngineClient
+from engine.client import EngineClient
 from engine.verse.forms import FORMS, FormName
 from engine.verse.frame import OPEN
 from engine.verse.script import clean
@@ -30,12 +31,17 @@ class WritingClerk:
         *,
         engine: EngineClient,
         anthology: Anthology,
+        limits: Limits,
         client: str,
         clock: Callable[[], float],
     ) -> None:
-        """Poems go to the reply stream of `client`; `clock` tells the Unix time in seconds."""
+        """Poems go to the reply stream of `client`; `clock` tells the Unix time in seconds.
+
+        How many may be asked for is a matter of `limits`.
+        """
         self._engine = engine
         self._anthology = anthology
+        self._limits = limits
         self._client = client
         self._clock = clock
 
@@ -59,8 +65,8 @@ class WritingClerk:
     async def _write(
         self, request: PoemRequest, incoming: Incoming, settings: ChatSettings
     ) -> Reply:
-        job = await self._submit(request, incoming, settings)
-        return job or say(incoming, texts.BUSY.say(incoming.language))
+        submitted = await self._submit(request, incoming, settings)
+        return submitted if isinstance(submitted, Reply) else say(incoming, submitted)
 
     async def _pick(
         self, request: PickRequest, incoming: Incoming, _settings: ChatSettings
@@ -146,14 +152,14 @@ class WritingClerk:
 
     async def _submit_tap(self, request: PoemRequest, tap: Tap, settings: ChatSettings) -> Reply:
         submitted = await self._submit(request, tap, settings)
-        if submitted is None:
-            return tell(tap, texts.BUSY.say(tap.language), alert=True)
+        if not isinstance(submitted, Reply):
+            return tell(tap, submitted, alert=True)
         return replace(submitted, messages=(tap_answer(tap, texts.WRITING.say(tap.language)),))
 
     async def _submit(
         self, request: PoemRequest, asked: Incoming | Tap, settings: ChatSettings
-    ) -> Reply | None:
-        """Put the job; None where the queue is full."""
+    ) -> Reply | str:
+        """Put the job; in one line why not where the queue is full or somebody's quota used up."""
         job = make_job(
             replace(request, script=settings.script or request.script),
             asked,
@@ -161,8 +167,9 @@ class WritingClerk:
             client=self._client,
             now_ms=int(self._clock() * 1000),
         )
-        admission = await self._engine.put(job)
-        return None if admission.status is Admitted.FULL else Reply(job=job)
+        quotas = self._limits.quotas(person=asked.person, chat=asked.address.chat)
+        admission = await self._engine.put(job, quotas)
+        return explain(admission, asked.language) or Reply(job=job)
 
 
 def render_rows(rows: Sequence[PoemRow]) -> str:

@@ -14,6 +14,7 @@ from bot.anthology import Anthology
 from bot.deliver import compose
 from bot.household import household
 from bot.language import Language
+from bot.limits import Limits
 from bot.message import Address, Incoming
 from bot.moderation import Filter, Moderator, open_filter
 from bot.settings import BotSettings
@@ -38,6 +39,7 @@ class Chat:
         *,
         engine: EngineClient,
         anthology: Anthology,
+        limits: Limits,
         words: Filter,
         language: Language,
         screen: Console,
@@ -54,6 +56,7 @@ class Chat:
         desk = make_desk(
             engine=engine,
             anthology=anthology,
+            limits=limits,
             company=alone,
             counters=alone,
             client=self._client,
@@ -137,12 +140,14 @@ async def open_chat(
     async with AsyncExitStack() as stack:
         with Console(stderr=True).status(texts.CONSOLE_WAKING.say(language)):
             redis = await stack.enter_async_context(household(settings))
+            pseudonyms = settings.pseudonyms
             anthology = await stack.enter_async_context(
-                Anthology.open(settings.anthology_url, settings.pseudonyms)
+                Anthology.open(settings.anthology_url, pseudonyms)
             )
         yield Chat(
             engine=EngineClient(redis),
             anthology=anthology,
+            limits=Limits(settings.with_set_limits_only(), pseudonyms),
             words=words,
             language=language,
             screen=screen,

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import structlog
-from aiolimiter import AsyncLimiter
 from redis.asyncio import Redis
 from telegram import (
     Bot,
@@ -19,6 +18,7 @@ from telegram import (
     LinkPreviewOptions,
     ReplyParameters,
 )
+from telegram.constants import ChatAction
 from telegram.error import (
     BadRequest,
     ChatMigrated,
@@ -30,6 +30,7 @@ from telegram.error import (
 )
 
 from bot import keys
+from bot.budget import Allowance, Budget, Pace
 from bot.cards.card import Card
 from bot.cards.easel import Easel, excuse
 from bot.errors import (
@@ -41,18 +42,22 @@ from bot.errors import (
     UndeliverableError,
 )
 from bot.language import Language
-from bot.message import Button, Message
+from bot.message import Address, Button, Message
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 
-MESSAGES_PER_S = 30
-"""Telegram's limit over all chats."""
-GROUP_MESSAGES_PER_MIN = 20
-"""Telegram's limit in one group; beyond it, it would have every chat wait."""
+ALLOWANCE = Allowance(
+    everywhere=Pace(every_ms=40, burst=5),
+    chat=Pace(every_ms=1000, burst=3),
+    group=Pace(every_ms=5000, burst=8),
+)
+"""Telegram's limits: about 30 messages a second, 1 a second in a chat but for short bursts, 20 a
+minute in a group. Paces are a little slower, so that a burst and what follows it keep them too."""
 
-_GROUPS_MAX = 1000
 _ROW_MAX = 8
 _RECONNECT_S = 1.0
 _REFUSED_TOKEN_S = 5.0
+# Nobody misses a sign that comes too late, but others wait for theirs.
+_TYPING_TIMEOUT_S = 2.0
 _NOT_MODIFIED = "message is not modified"
 """Said of an edit that was made before."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -60,47 +65,23 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 log = structlog.get_logger(__name__)
 
 
-class Pace:
-    """Telegram's limits, kept before it has to remind us."""
-
-    def __init__(self) -> None:
-        """Begin with nothing sent."""
-        self._all = AsyncLimiter(MESSAGES_PER_S, 1)
-        self._groups: dict[int, AsyncLimiter] = {}
-
-    async def wait(self, chat_id: int) -> None:
-        """Wait until a message to this chat is within the limits."""
-        if chat_id < 0:
-            await self._group(chat_id).acquire()
-        await self._all.acquire()
-
-    def _group(self, chat_id: int) -> AsyncLimiter:
-        if len(self._groups) > _GROUPS_MAX:
-            # One that could send its whole minute at once has nothing to remember.
-            self._groups = {
-                group: limiter
-                for group, limiter in self._groups.items()
-                if not limiter.has_capacity(GROUP_MESSAGES_PER_MIN)
-            }
-        return self._groups.setdefault(chat_id, AsyncLimiter(GROUP_MESSAGES_PER_MIN, 60))
-
-
 class TelegramSender:
-    """Shows messages on Telegram."""
+    """Shows messages on Telegram, and that we type."""
 
     def __init__(self, bot: Bot, redis: Redis, easel: Easel) -> None:
-        """Send as `bot`; `redis` remembers which chats refuse us, and the cards that were sent."""
+        """Send as `bot`; `redis` remembers what was sent, cards too, and which chats refuse us."""
         self._bot = bot
         self._redis = redis
         self._easel = easel
-        self._pace = Pace()
+        self._budget = Budget(redis, PLATFORM, ALLOWANCE)
 
     async def wait_turn(self, message: Message) -> None:
         """Wait until `message` is within Telegram's limits."""
         if message.answers is not None:
             # It shows no message; and whoever tapped sees a button that waits.
             return
-        await self._pace.wait(chat_id_of(message.address.chat))
+        chat = message.address.chat
+        await self._budget.wait(chat, group=_is_group(chat))
 
     async def send(self, message: Message) -> int | None:
         """Show `message`; raises as `dispatch.Sender` says."""
@@ -120,6 +101,20 @@ class TelegramSender:
         except TelegramError as error:
             if isinstance(error, Forbidden):
                 await self._note_refusal(message.address.chat)
+            raise _send_error(error) from error
+
+    async def type(self, address: Address) -> None:
+        """Show that we type; raises as `presence.Typist` says."""
+        if not await self._budget.spare(address.chat, group=_is_group(address.chat)):
+            return
+        try:
+            await self._bot.send_chat_action(
+                chat_id=chat_id_of(address.chat),
+                action=ChatAction.TYPING,
+                message_thread_id=address.thread,
+                read_timeout=_TYPING_TIMEOUT_S,
+            )
+        except TelegramError as error:
             raise _send_error(error) from error
 
     async def _send(self, chat_id: int, message: Message) -> int:
@@ -183,6 +178,11 @@ def _reply_to(message: int | None) -> ReplyParameters | None:
     if message is None:
         return None
     return ReplyParameters(message_id=message, allow_sending_without_reply=True)
+
+
+def _is_group(chat: str) -> bool:
+    """Whether Telegram's limits of groups hold: for channels, which look the same, they do too."""
+    return chat_id_of(chat) < 0
 
 
 def _keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:

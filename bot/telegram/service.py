@@ -15,6 +15,7 @@ from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
 from bot.anthology import Anthology
+from bot.budget import Halt
 from bot.cards.easel import Easel
 from bot.commands import COMMANDS, load_tables
 from bot.deliver import Deliverer
@@ -24,8 +25,10 @@ from bot.health import Health
 from bot.household import household
 from bot.language import Language
 from bot.lease import Lease
+from bot.limits import Limits
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
+from bot.presence import AttendedEngine, Typing
 from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
@@ -35,7 +38,6 @@ from bot.telegram.sender import TelegramSender
 from bot.telegram.updates import PLATFORM
 from bot.telegram.webhook import Registration, Webhook
 from bot.web import App, listening
-from engine.client import EngineClient
 from engine.settings import SettingsError
 
 HOW_TO_BEGIN = (
@@ -66,8 +68,9 @@ async def serve(settings: BotSettings) -> None:
     words = open_filter(settings)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(household(settings))
+        pseudonyms = settings.pseudonyms
         anthology = await stack.enter_async_context(
-            Anthology.open(settings.anthology_url, settings.pseudonyms)
+            Anthology.open(settings.anthology_url, pseudonyms)
         )
         if settings.listen_address is not None:
             app = _app(settings, redis, anthology)
@@ -81,6 +84,7 @@ async def serve(settings: BotSettings) -> None:
             settings=settings,
             redis=redis,
             anthology=anthology,
+            limits=Limits(settings, pseudonyms),
             words=words,
             bot=bot,
             http=http,
@@ -105,6 +109,7 @@ class _Service:
     settings: BotSettings
     redis: Redis
     anthology: Anthology
+    limits: Limits
     words: Filter
     bot: Bot
     http: httpx.AsyncClient
@@ -130,11 +135,15 @@ class _Service:
     async def _lead(self, lease: Lease) -> None:
         """Run the tasks that carry an update to its answer, until one of them ends."""
         inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
-        engine, anthology, bot = EngineClient(self.redis), self.anthology, self.bot
+        anthology, bot, halt = self.anthology, self.bot, Halt(self.redis, PLATFORM)
+        sender = TelegramSender(bot, self.redis, self.easel)
+        typing = Typing(sender, halt)
+        engine = AttendedEngine(self.redis, typing)
         tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
         desk = make_desk(
             engine=engine,
             anthology=anthology,
+            limits=self.limits,
             company=TelegramCompany(bot),
             counters=tallies,
             client=PLATFORM,
@@ -147,8 +156,7 @@ class _Service:
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
         )
-        sender = TelegramSender(bot, self.redis, self.easel)
-        dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology)
+        dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology, halt=halt)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(lease.keep())
@@ -157,6 +165,7 @@ class _Service:
                 group.create_task(deliverer.run())
                 group.create_task(dispatcher.run())
                 group.create_task(tallies.run())
+                group.create_task(typing.run())
         except BaseExceptionGroup as failed:
             # What failed first ended the others; whoever called knows it by its own type.
             raise failed.exceptions[0] from None

@@ -7,7 +7,7 @@ group that moved; what `sendMessage` accepts; `editMessageText`, which refuses a
 does not know and one that would stay as it is; `answerCallbackQuery`, which knows a query only for
 a while; a webhook, which is taken only if it can be connected to, is called as
 `tests.fakes.delivery` tells, and makes `getUpdates` a conflict. Like a Bot API server of one's own,
-it calls by plain http, too.
+it calls by plain http, too. And `sendChatAction`.
 """
 
 import asyncio
@@ -76,6 +76,15 @@ class Sent:
         return [button["text"] for row in self.keyboard for button in row]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """One time that the bot showed that it types."""
+
+    chat_id: int
+    at_s: float
+    parameters: dict[str, Any]
+
+
 class ApiError(Exception):
     """An answer that is not ok."""
 
@@ -108,6 +117,10 @@ class FakeTelegram:
     """Taps that can still be answered."""
     answered: list[tuple[str, str]] = field(default_factory=list)
     """Every answer to a tap: its id and the text."""
+    typed: list[Typed] = field(default_factory=list)
+    """Every time that the bot showed that it types, in order."""
+    asked_at_s: list[float] = field(default_factory=list)
+    """When it was asked to show, to change or to type something, whatever it answered."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
@@ -117,7 +130,7 @@ class FakeTelegram:
     moved: dict[int, int] = field(default_factory=dict)
     """Groups that became supergroups: old id to new."""
     flood: deque[int] = field(default_factory=deque)
-    """The next requests of sendMessage get 429, with these seconds to wait."""
+    """The next requests to show, change or type something get 429, with these seconds to wait."""
     floods_at_s: list[float] = field(default_factory=list)
     """When it answered so."""
     admins: dict[int, set[int]] = field(default_factory=dict)
@@ -265,6 +278,7 @@ class FakeTelegram:
             "editMessageReplyMarkup": self._edit_message_reply_markup,
             "getChatAdministrators": self._get_chat_administrators,
             "answerCallbackQuery": self._answer_callback_query,
+            "sendChatAction": self._send_chat_action,
         }
 
     async def _get_me(self, parameters: dict[str, Any]) -> Any:
@@ -478,7 +492,18 @@ class FakeTelegram:
         await self._take_its_time()
         return True
 
-    def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
+    async def _send_chat_action(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("sendChatAction", parameters))
+        chat_id = int(parameters["chat_id"])
+        self._refuse_chat(chat_id)
+        if parameters["action"] != "typing":
+            raise ApiError(400, "Bad Request: wrong parameter action in request")
+        self.typed.append(Typed(chat_id=chat_id, at_s=time.monotonic(), parameters=parameters))
+        await self._tell()
+        return True
+
+    def _refuse_chat(self, chat_id: int) -> None:
+        self.asked_at_s.append(time.monotonic())
         if self.flood:
             wait_s = self.flood.popleft()
             self.floods_at_s.append(time.monotonic())
@@ -491,6 +516,9 @@ class FakeTelegram:
                 "Bad Request: group chat was upgraded to a supergroup chat",
                 migrate_to_chat_id=self.moved[chat_id],
             )
+
+    def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
+        self._refuse_chat(chat_id)
         if not text:
             raise ApiError(400, "Bad Request: message text is empty")
         if any(0xD800 <= ord(char) <= 0xDFFF for char in text):

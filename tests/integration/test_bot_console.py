@@ -18,6 +18,7 @@ from bot.console.chat import Chat
 from bot.console.service import run
 from bot.errors import HouseholdError
 from bot.language import Language
+from bot.limits import Limits
 from bot.moderation import Filter
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
@@ -105,10 +106,12 @@ async def screen():
 @pytest.fixture
 async def chat(redis, tmp_path, screen):
     url = f"sqlite+aiosqlite:///{tmp_path / 'a.sqlite3'}"
-    async with Anthology.open(url, Pseudonyms(b"test")) as anthology:
+    pseudonyms = Pseudonyms(b"test")
+    async with Anthology.open(url, pseudonyms) as anthology:
         yield Chat(
             engine=EngineClient(redis),
             anthology=anthology,
+            limits=Limits(BotSettings(person_per_minute=2).with_set_limits_only(), pseudonyms),
             words=Filter(),
             language=Language.EN,
             screen=Console(file=screen, width=80),
@@ -122,6 +125,15 @@ async def test_a_poem_that_failed_is_explained_and_counts_as_a_failure(redis, ch
     async with fake_engine(redis, answer=fail):
         assert not await chat.say("/poem 月")
     assert "not running" in screen.getvalue()
+
+
+async def test_a_limit_that_was_set_holds_on_the_console_too(redis, chat, screen):
+    async with fake_engine(redis) as engine:
+        assert await chat.say("/poem 月")
+        assert await chat.say("/poem 山")
+        await chat.say("/poem 水")
+    assert len(engine.jobs) == 2
+    assert "The most poems you can ask for in 1 min is 2; please ask again in " in screen.getvalue()
 
 
 async def test_a_poet_that_does_not_answer_is_said_to_be_silent(chat, screen, monkeypatch):

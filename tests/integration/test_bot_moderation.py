@@ -12,11 +12,13 @@ from bot.anthology import Anthology
 from bot.console.chat import Chat
 from bot.deliver import Deliverer
 from bot.language import Language, Script
+from bot.limits import Limits
 from bot.message import Address, Incoming
 from bot.moderation import TRIES_AGAIN, Filter
 from bot.outbox import Outbox
 from bot.pseudonyms import Pseudonyms
 from bot.requests import PoemRequest
+from bot.settings import BotSettings
 from bot.style import Style
 from bot.submit import PATIENCE_MS, make_job, seed_of
 from engine.client import EngineClient
@@ -195,6 +197,7 @@ def chat(redis, anthology, screen):
     return Chat(
         engine=EngineClient(redis),
         anthology=anthology,
+        limits=Limits(BotSettings().with_set_limits_only(), Pseudonyms(b"test")),
         words=WORDS,
         language=Language.ZH,
         screen=Console(file=screen, width=80),

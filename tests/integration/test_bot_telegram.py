@@ -1,6 +1,7 @@
 """The Telegram bot in this process, between a Bot API, a Valkey and an engine made for tests."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -164,6 +165,42 @@ async def test_a_flood_halts_every_message_and_drops_none(fake, bot):
     # Those on their way when the first was refused arrived; nothing set out before the halt ended.
     assert all(wait_s < 0.3 or wait_s >= 1 for wait_s in waits_s)
     assert max(waits_s) >= 1
+
+
+async def test_a_person_beyond_their_limit_is_told_and_others_are_not_held_back(
+    fake, settings, redis
+):
+    # No engine runs, so every poem that is let in stays under way.
+    async with serving(settings.model_copy(update={"person_in_flight": 2})):
+        for _ in range(3):
+            await fake.say("/poem 月", chat_id=7)
+        await fake.until(lambda: len(fake.sent) == 1)
+        async with fake_engine(redis) as engine:
+            await fake.say("/poem 月", chat_id=8)
+            await shown(fake, 4)
+    assert fake.sent[0].text.startswith("你已经有 2 首诗在写；请等写好一首再要")
+    assert [job.chat for job in engine.jobs] == ["telegram:7", "telegram:7", "telegram:8"]
+    # Nothing in the quotas' keys tells who it is.
+    assert [key for key in await redis.keys("yuefu:quota:*") if b"telegram" in key] == []
+
+
+async def test_only_where_a_poem_is_long_in_coming_typing_is_shown_in_its_topic(
+    fake, settings, redis
+):
+    async with serving(settings):
+        began_s = time.monotonic()
+        await fake.say("/help", chat_id=7)
+        await fake.say(
+            f"/poem@{USERNAME} 月", chat_id=GROUP, message_thread_id=31, is_topic_message=True
+        )
+        await fake.until(lambda: len(fake.typed) == 1)
+        async with fake_engine(redis):
+            await shown(fake, 2)
+            await fake.say("/poem 山", chat_id=8)
+            await shown(fake, 3)
+    [typed] = fake.typed
+    assert typed.at_s - began_s >= 0.8
+    assert (typed.chat_id, typed.parameters["message_thread_id"]) == (GROUP, "31")
 
 
 async def test_an_answer_of_telegram_that_comes_too_late_shows_nothing_twice(

@@ -1,6 +1,4 @@
-"""What the library's errors mean for a message, and how fast messages may go out."""
-
-import asyncio
+"""What the library's errors mean for a message."""
 
 import httpx
 import pytest
@@ -16,7 +14,7 @@ from telegram.error import (
 )
 
 from bot.errors import ChatMovedError, MaybeShownError, NotShownError, UndeliverableError
-from bot.telegram.sender import GROUP_MESSAGES_PER_MIN, Pace, _send_error
+from bot.telegram.sender import _send_error
 
 
 def caused_by(error, cause):
@@ -56,27 +54,3 @@ def test_a_moved_chat_says_where_to():
     error = _send_error(ChatMigrated(-100_7))
     assert isinstance(error, ChatMovedError)
     assert error.chat == "telegram:-1007"
-
-
-async def test_a_busy_group_waits_alone():
-    pace = Pace()
-    for _ in range(GROUP_MESSAGES_PER_MIN):
-        await pace.wait(-1)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await pace.wait(-1)
-    async with asyncio.timeout(1):
-        await pace.wait(-2)
-        await pace.wait(1)
-
-
-async def test_groups_that_are_quiet_again_are_forgotten(monkeypatch):
-    monkeypatch.setattr("bot.telegram.sender._GROUPS_MAX", 2)
-    monkeypatch.setattr("bot.telegram.sender.MESSAGES_PER_S", 1000)
-    pace = Pace()
-    for _ in range(GROUP_MESSAGES_PER_MIN):
-        await pace.wait(-1)
-    for group in (-2, -3):
-        pace._group(group)
-    pace._group(-4)
-    assert set(pace._groups) == {-1, -4}
