@@ -9,10 +9,10 @@ from bot import texts
 from bot.answering import Desk
 from bot.anthology import Anthology
 from bot.clerks import tap_answer
+from bot.inbox import Inbox, raw_update
 from bot.message import Incoming, Message, Reaction, Reply, Tap
 from bot.outbox import Outbox
 from bot.stream import Entry
-from bot.telegram.inbox import Inbox, raw_update
 from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
 from engine.client import EngineUnavailableError
 

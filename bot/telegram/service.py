@@ -23,6 +23,7 @@ from bot.dispatch import Dispatcher
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.health import Health
 from bot.household import household
+from bot.inbox import Inbox
 from bot.language import Language
 from bot.lease import Lease
 from bot.limits import Limits
@@ -33,7 +34,7 @@ from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
 from bot.telegram.handler import Handler
-from bot.telegram.inbox import POLL_S, Inbox, Poller
+from bot.telegram.inbox import POLL_S, Poller
 from bot.telegram.sender import TelegramSender
 from bot.telegram.updates import PLATFORM
 from bot.telegram.webhook import Registration, Webhook
