@@ -29,6 +29,10 @@ return redis.call('XLEN', KEYS[1])
 log = structlog.get_logger(__name__)
 
 
+class UnreadableUpdateError(ValueError):
+    """An update that cannot be read; its text says why and nothing of the update."""
+
+
 def raw_update(entry: Entry) -> bytes:
     """The update in an entry of the inbox, as JSON."""
     return entry.fields[b"update"]
