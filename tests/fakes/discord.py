@@ -62,6 +62,11 @@ class Shown:
         return [button["custom_id"] for row in rows for button in row["components"]]
 
     @property
+    def pictures(self) -> list[bytes]:
+        """The pictures in it."""
+        return list(self.payload.get("pictures") or [])
+
+    @property
     def rings(self) -> bool:
         """Whether somebody may be told that they were mentioned."""
         allowed = self.payload.get("allowed_mentions")
@@ -194,12 +199,14 @@ class FakeDiscord:
         data = {"id": "1", "type": 1, "name": name, "options": options}
         return await self.ask(_COMMAND, data, **where)
 
-    async def choose(self, title: str, content: str, **where: Any) -> int:
-        """Somebody chooses a command in the menu of a message that says `content`."""
-        author = _user(PERSON + 1)
-        target = _message(self._next_id(), int(where.get("channel_id", 7)), content) | {
-            "author": author
-        }
+    async def choose(self, title: str, about: str | Shown, **where: Any) -> int:
+        """Somebody chooses a command in the menu of a message, ours or one with that text."""
+        if isinstance(about, Shown):
+            where = {"channel_id": about.channel_id} | where
+            target = _message(about.id, about.channel_id, self.now(about).text)
+        else:
+            target = _message(self._next_id(), int(where.get("channel_id", 7)), about)
+            target["author"] = _user(PERSON + 1)
         data = {
             "id": "1",
             "type": 3,
@@ -249,13 +256,14 @@ class FakeDiscord:
         channel_id: int = 7,
         locale: str = "zh-CN",
         guild: bool = False,
-        person: int = PERSON,
+        person: int | None = None,
         permissions: int = 0,
         age_s: float = 0.0,
         parent_id: int | None = None,
         **extra: Any,
     ) -> int:
-        """An interaction, told to every session; its id."""
+        """An interaction, told to every session; its id. In each channel it is somebody else."""
+        person = channel_id if person is None else person
         interaction_id = self._next_id(age_s=age_s)
         channel: dict[str, Any] = {"id": str(channel_id), "type": 1, "flags": 0}
         if guild:
@@ -442,7 +450,7 @@ class FakeDiscord:
 
     def _route(self, handle: Method) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(request: web.Request) -> web.StreamResponse:
-            body = await request.json() if request.can_read_body else None
+            body = await _body(request)
             path = request.path.removeprefix("/api/v10")
             self.requests.append((request.method, path, body))
             by_token = path.startswith(("/interactions/", "/webhooks/"))
@@ -609,7 +617,7 @@ class FakeDiscord:
             private=private,
             payload=body,
         )
-        if not shown.text and not body.get("components"):
+        if not shown.text and not shown.pictures:
             raise ApiError(400, 50006, "Cannot send an empty message")
         self.sent.append(shown)
         if asked is not None and asked.thinking == message_id:
@@ -672,6 +680,17 @@ class FakeDiscord:
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+async def _body(request: web.Request) -> Any:
+    """The body of a request; the pictures that came with it are under `pictures`."""
+    if not request.can_read_body:
+        return None
+    if request.content_type == "application/json":
+        return await request.json()
+    form = await request.post()
+    files = [part.file.read() for part in form.values() if isinstance(part, web.FileField)]
+    return json.loads(str(form["payload_json"])) | {"pictures": files}
 
 
 def _json(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
