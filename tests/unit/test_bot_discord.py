@@ -26,6 +26,7 @@ COMMAND: dict[str, Any] = {
     "channel_id": "7",
     "channel": {"id": "7", "type": 0, "name": "poems"},
     "token": "a token",
+    "context": 1,
     "user": {"id": "42", "username": "reader"},
     "data": {"type": 1, "name": "poem", "options": [{"name": "text", "type": 3, "value": "月"}]},
 }
@@ -39,9 +40,11 @@ def test_a_slash_command_is_a_line_that_is_meant_for_us():
     assert read(COMMAND) == Incoming(
         cause="dc:11",
         address=Address(chat="discord:7"),
-        text="/poem 月",
+        text="/poem@yuefu 月",
         language=Language.ZH_HANT,
         direct=True,
+        person="discord:42",
+        admin=False,
     )
 
 
@@ -68,7 +71,7 @@ def test_a_poem_in_an_embed_is_quoted_like_any_other():
     }
     found = read(COMMAND | {"data": data})
     assert isinstance(found, Incoming)
-    assert (found.text, found.quoted) == ("/check", "白日依山尽")
+    assert (found.text, found.quoted) == ("/check@yuefu", "白日依山尽")
 
 
 def test_a_tap_names_its_message_and_what_the_button_holds():
@@ -84,7 +87,26 @@ def test_a_tap_names_its_message_and_what_the_button_holds():
         id="11",
         data="pick:1:dc:5",
         message=99,
+        person="discord:42",
+        direct=True,
+        admin=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("permissions", "admin"), [(0, False), (1 << 3, True), (1 << 4, True), (1 << 5, True)]
+)
+def test_in_a_server_whoever_may_change_the_channel_runs_it(permissions, admin):
+    member = {"user": {"id": "43"}, "permissions": str(permissions)}
+    found = read(COMMAND | {"context": 0, "member": member})
+    assert isinstance(found, Incoming)
+    assert (found.person, found.direct, found.admin) == ("discord:43", False, admin)
+
+
+def test_among_friends_everybody_may_choose():
+    found = read(COMMAND | {"context": 2})
+    assert isinstance(found, Incoming)
+    assert (found.direct, found.admin) == (False, True)
 
 
 @pytest.mark.parametrize("kind", [1, 4, 99])
