@@ -44,6 +44,7 @@ HOW_TO_BEGIN = (
 TOKEN_REFUSED = "Discord does not know this token; reset it on the Bot page of the application"  # noqa: S105
 
 _START_AGAIN_S = 2.0
+_CANCEL_AGAIN_S = 0.1
 _AUTHENTICATION_FAILED = 4004
 
 log = structlog.get_logger(__name__)
@@ -176,7 +177,20 @@ async def _together(*tasks: Coroutine[Any, Any, None]) -> None:
 
 
 async def _connect(client: DiscordClient) -> None:
-    """Stay connected to the gateway; the library comes back by itself after most mishaps.
+    """Stay connected to the gateway until cancelled; raises as `_stay_connected`."""
+    connected = asyncio.create_task(_stay_connected(client))
+    try:
+        await asyncio.shield(connected)
+    finally:
+        # Once may not be enough: the library connects within `wait_for`, which in Python 3.11 loses
+        # a cancellation that comes when it is done.
+        while not connected.done():
+            connected.cancel()
+            await asyncio.wait([connected], timeout=_CANCEL_AGAIN_S)
+
+
+async def _stay_connected(client: DiscordClient) -> None:
+    """Connect; the library comes back by itself after most mishaps.
 
     Raises:
         TokenRefusedError: Discord does not know the token any more.

@@ -10,6 +10,7 @@ from bot.anthology import Anthology
 from bot.anthology.chats import Chats
 from bot.buttons import poem_buttons
 from bot.commands import COMMANDS
+from bot.discord.client import DiscordClient
 from bot.discord.service import serve
 from bot.errors import TokenRefusedError
 from bot.inbox import Inbox
@@ -483,6 +484,26 @@ async def test_a_gateway_that_is_away_at_the_start_is_waited_for(fake, settings,
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_cancellation_that_the_library_loses_ends_the_bot_all_the_same(
+    fake, settings, engine, monkeypatch
+):
+    real, lost = DiscordClient.connect, asyncio.Event()
+
+    async def connect(self, *, reconnect=True):
+        try:
+            await real(self, reconnect=reconnect)
+        except asyncio.CancelledError:
+            if lost.is_set():
+                raise
+            lost.set()
+
+    monkeypatch.setattr(DiscordClient, "connect", connect)
+    async with asyncio.timeout(10):
+        async with serving(settings, fake):
+            await fake.until(lambda: fake.connections == 1)
+    assert lost.is_set()
 
 
 async def test_a_flood_is_waited_out_and_drops_no_answer(fake, bot):
