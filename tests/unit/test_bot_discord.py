@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.discord.interactions import keep, read_interaction
+from bot.discord.look import _body
 from bot.discord.menu import DESCRIPTION_MAX, rendered_commands
-from bot.discord.sender import _body, _send_error
+from bot.discord.sender import _send_error
 from bot.errors import MaybeShownError, NotShownError, UndeliverableError
 from bot.inbox import UnreadableUpdateError
 from bot.language import Language
@@ -71,7 +72,7 @@ def test_a_poem_in_an_embed_is_quoted_like_any_other():
     }
     found = read(COMMAND | {"data": data})
     assert isinstance(found, Incoming)
-    assert (found.text, found.quoted) == ("/check@yuefu", "白日依山尽")
+    assert (found.text, found.quoted, found.quoted_id) == ("/check@yuefu", "白日依山尽", 5)
 
 
 def test_a_tap_names_its_message_and_what_the_button_holds():
