@@ -1,4 +1,4 @@
-"""`python -m bot console` and `python -m bot telegram`."""
+"""`python -m bot console`, `python -m bot telegram` and `python -m bot discord`."""
 
 import asyncio
 import os
@@ -48,6 +48,17 @@ def telegram() -> None:
     """Serve a Telegram bot; its token is in YUEFU_TELEGRAM_TOKEN."""
     settings = load_settings(BotSettings)
     from bot.telegram.service import serve  # noqa: PLC0415
+
+    logs.configure(level=settings.log_level, secrets=settings.secrets)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(settings))
+
+
+@app.command()
+def discord() -> None:
+    """Serve a Discord bot; its token is in YUEFU_DISCORD_TOKEN."""
+    settings = load_settings(BotSettings)
+    from bot.discord.service import serve  # noqa: PLC0415
 
     logs.configure(level=settings.log_level, secrets=settings.secrets)
     with suppress(KeyboardInterrupt):

@@ -32,6 +32,16 @@ _PICK = re.compile(r"第?(\d{1,4}|[一二三四五六七八九十])首?[.。]?")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Menu:
+    """A command as it stands in the menu of a message, on platforms that have such menus."""
+
+    title: Text
+    """What it is called there."""
+    asks: Text | None = None
+    """What it has to be told besides, for it to ask; None where the message says it all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Command:
     """One command, as every platform offers it."""
 
@@ -47,6 +57,8 @@ class Command:
     """Reads what follows it."""
     speaks_of_a_poem: bool = False
     """Whether it can be about a poem that is there already."""
+    menu: Menu | None = None
+    """How it is offered for a message with a poem in it, if it is."""
 
 
 def understand(text: str, situation: Situation) -> Request | None:
@@ -141,6 +153,7 @@ COMMANDS: tuple[Command, ...] = (
         help=texts.HELP_REWRITE,
         read=read_rewrite_request,
         speaks_of_a_poem=True,
+        menu=Menu(title=texts.MENU_REWRITE, asks=texts.MENU_REWRITE_WHAT),
     ),
     Command(
         name="check",
@@ -149,6 +162,7 @@ COMMANDS: tuple[Command, ...] = (
         help=texts.HELP_CHECK,
         read=read_check_request,
         speaks_of_a_poem=True,
+        menu=Menu(title=texts.MENU_CHECK),
     ),
     Command(
         name="card",
@@ -156,6 +170,7 @@ COMMANDS: tuple[Command, ...] = (
         arguments=texts.ARGUMENTS_CARD,
         help=texts.HELP_CARD,
         read=read_card_request,
+        menu=Menu(title=texts.MENU_CARD),
     ),
     Command(
         name="style",

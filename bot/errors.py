@@ -5,6 +5,7 @@
     ├── AnthologyError           the database cannot be opened or migrated
     ├── InboxError
     │   ├── TokenRefusedError    the platform does not know the token
+    │   ├── GatewayClosedError   the platform ended the connection for good
     │   ├── PollerConflictError  another program polls with the same token
     │   └── PollFailedError      anything else: worth another try
     ├── LeaseLostError           another process took over
@@ -43,6 +44,10 @@ class InboxError(BotError):
 
 class TokenRefusedError(InboxError):
     """The platform does not know this token; ask BotFather for a fresh one."""
+
+
+class GatewayClosedError(InboxError):
+    """Discord closed the gateway and will not open it again."""
 
 
 class PollerConflictError(InboxError):

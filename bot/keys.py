@@ -6,6 +6,8 @@
     yuefu:bot:<p>:dead             stream  30 d       updates that could not be read or handled
     yuefu:bot:<p>:outbox           stream  none       messages, until each is shown
     yuefu:bot:<p>:shown:<cause>    string  48 h       the ledger: "sending" or "sent"
+    yuefu:bot:<p>:ticket:<cause>   string  15 min     what Discord wants of whoever answers
+    yuefu:bot:<p>:commands         string  none       a hash of the commands that <p> offers
     yuefu:bot:<p>:refused:<chat>   string  24 h       that the log said the chat refuses us
     yuefu:bot:<p>:tallies          zset    none       messages whose counters are out of date, by
                                                       the Unix time at which to change them
@@ -81,6 +83,16 @@ def tallies(platform: str) -> str:
 def card(platform: str, card_key: str) -> str:
     """The platform's own name of a card that it has already."""
     return f"{PREFIX}bot:{platform}:card:{card_key}"
+
+
+def ticket(platform: str, cause: str) -> str:
+    """What it takes to answer one interaction."""
+    return f"{PREFIX}bot:{platform}:ticket:{cause}"
+
+
+def commands(platform: str) -> str:
+    """The hash of the commands that were last published."""
+    return f"{PREFIX}bot:{platform}:commands"
 
 
 def lease(platform: str) -> str:

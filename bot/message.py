@@ -96,6 +96,16 @@ class Tally:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Migration:
+    """A chat has a new id."""
+
+    old: str
+    """The chat as it was known."""
+    new: str
+    """The chat as it is known now."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Button:
     """One button below a message."""
 

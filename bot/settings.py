@@ -50,6 +50,15 @@ class BotSettings(EngineSettings):
     """`host:port` at which the bot answers `/healthz`, `/readyz` and, with a webhook, Telegram.
     Unset: 127.0.0.1:8080 with a webhook, else nowhere."""
 
+    discord_token: SecretStr | None = None
+    """The token of the bot, from the Bot page of its application in Discord's developer portal."""
+
+    discord_api: str = Field(default="https://discord.com/api/v10", pattern=r"^https?://[^\s/]+")
+    """The address of Discord's API with its version."""
+
+    discord_gateway: str = Field(default="wss://gateway.discord.gg/", pattern=r"^wss?://[^\s/]+")
+    """The address of Discord's gateway, through which interactions come."""
+
     database_url: SecretStr | None = None
     """The anthology, as `postgresql+asyncpg://…`. Unset: a SQLite file in `data`."""
 
@@ -89,13 +98,13 @@ class BotSettings(EngineSettings):
     chat_per_day: int = Field(default=1000, ge=0)
     """Poems that one chat may ask for within any 24 hours."""
 
-    @field_validator("webhook_url", "listen", "words", mode="before")
+    @field_validator("discord_token", "webhook_url", "listen", "words", mode="before")
     @classmethod
     def _unset_if_empty(cls, value: object) -> object:
         # An empty path would be the working folder.
         return value or None
 
-    @field_validator("telegram_api", "webhook_url")
+    @field_validator("telegram_api", "discord_api", "webhook_url")
     @classmethod
     def _without_slash(cls, url: str | None) -> str | None:
         return url.rstrip("/") if url is not None else None

@@ -97,6 +97,15 @@ ARGUMENTS_CARD = Text(
 ARGUMENTS_STYLE = Text(
     zh="[模型] [温度] [诗体]", zh_hant="[模型] [溫度] [詩體]", en="[cell] [temperature] [form]"
 )
+MENU_REWRITE = Text(zh="改写这首诗", zh_hant="改寫這首詩", en="Rewrite this poem")
+MENU_REWRITE_WHAT = Text(
+    zh="改哪几句或哪几个字（如 2 或 月）",
+    zh_hant="改哪幾句或哪幾個字（如 2 或 月）",
+    en="Which lines or characters (2, or 月)",
+)
+MENU_POEM = Text(zh="诗", zh_hant="詩", en="The poem")
+MENU_CARD = Text(zh="画成诗笺", zh_hant="畫成詩箋", en="Make a card of it")
+MENU_CHECK = Text(zh="看这首诗的格律", zh_hant="看這首詩的格律", en="Check this poem")
 
 # --- answers -------------------------------------------------------------------------------
 

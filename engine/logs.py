@@ -20,6 +20,9 @@ _QUIET: dict[str, int] = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "telegram": logging.INFO,
+    "discord": logging.INFO,
+    # It warns of an intent that we do without on purpose.
+    "discord.state": logging.ERROR,
     "aiosqlite": logging.WARNING,
     "sqlalchemy": logging.WARNING,
     "alembic": logging.WARNING,

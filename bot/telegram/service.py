@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import structlog
@@ -21,8 +22,10 @@ from bot.commands import COMMANDS, load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
+from bot.handler import Handler
 from bot.health import Health
 from bot.household import household
+from bot.inbox import Inbox
 from bot.language import Language
 from bot.lease import Lease
 from bot.limits import Limits
@@ -32,10 +35,9 @@ from bot.presence import AttendedEngine, Typing
 from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
-from bot.telegram.handler import Handler
-from bot.telegram.inbox import POLL_S, Inbox, Poller
+from bot.telegram.inbox import POLL_S, Poller
 from bot.telegram.sender import TelegramSender
-from bot.telegram.updates import PLATFORM
+from bot.telegram.updates import PLATFORM, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.web import App, listening
 from engine.settings import SettingsError
@@ -152,7 +154,13 @@ class _Service:
             card_label=self.settings.card_label,
             bot_name=bot.username,
         )
-        handler = Handler(inbox=inbox, outbox=outbox, desk=desk, anthology=anthology, bot=bot)
+        handler = Handler(
+            inbox=inbox,
+            outbox=outbox,
+            desk=desk,
+            anthology=anthology,
+            read=partial(read_update, bot=bot),
+        )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
         )

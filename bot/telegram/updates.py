@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from telegram import (
     Bot,
@@ -16,8 +15,9 @@ from telegram import (
 )
 from telegram.constants import ChatType
 
+from bot.inbox import UnreadableUpdateError
 from bot.language import Language, language_of
-from bot.message import Address, Incoming, Reaction, Tap
+from bot.message import Address, Incoming, Migration, Reaction, Tap
 from engine.verse.script import is_han
 
 PLATFORM = "telegram"
@@ -27,20 +27,6 @@ VOTES = {
     -1: frozenset({"👎", "💩", "🤮", "😴", "🤡", "🥱"}),
 }
 """The reactions that say that a poem is liked, or that it is not."""
-
-
-class UnreadableUpdateError(ValueError):
-    """An update that cannot be read; its text says why and nothing of the update."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Migration:
-    """A group became a supergroup, and so has a new id."""
-
-    old: str
-    """The chat as it was known."""
-    new: str
-    """The chat as it is known now."""
 
 
 def chat_name(chat_id: int) -> str:

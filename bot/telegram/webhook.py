@@ -18,7 +18,8 @@ from telegram import Bot
 from telegram.error import InvalidToken, TelegramError
 
 from bot.errors import TokenRefusedError
-from bot.telegram.inbox import ALLOWED_UPDATES, BACKLOG_MAX, Inbox
+from bot.inbox import Inbox
+from bot.telegram.inbox import ALLOWED_UPDATES, BACKLOG_MAX
 from bot.web import Answer, Request, RequestError, Route
 from engine.client import ANSWER_S
 
@@ -64,7 +65,7 @@ class Webhook:
             async with asyncio.timeout(ANSWER_S):
                 backlog = await self._inbox.backlog()
                 if backlog < BACKLOG_MAX:
-                    await self._inbox.store([update])
+                    await self._inbox.store({update["update_id"]: update})
         except (TimeoutError, RedisError) as error:
             log.warning("! no inbox", action="webhook.away", error=type(error).__name__)
             raise _later() from None

@@ -1,4 +1,4 @@
-"""`python -m bot telegram` as a process of its own, to be watched and killed."""
+"""`python -m bot telegram` or `discord` as a process of its own, to be watched and killed."""
 
 import asyncio
 import os
@@ -8,9 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from tests.fakes.telegram import TOKEN
+from tests.fakes import discord, telegram
 
 ROOT = Path(__file__).parents[2]
+
+_TOKENS = {
+    "telegram": {"YUEFU_TELEGRAM_TOKEN": telegram.TOKEN},
+    "discord": {"YUEFU_DISCORD_TOKEN": discord.TOKEN},
+}
 
 
 def environment(**ours: str) -> dict[str, str]:
@@ -29,8 +34,9 @@ def environment(**ours: str) -> dict[str, str]:
 class BotProcess:
     """One bot process after another, all with the same environment, and what they logged."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        usual = {"YUEFU_DATA": str(folder), "YUEFU_TELEGRAM_TOKEN": TOKEN}
+    def __init__(self, folder: Path, platform: str = "telegram", **settings: str) -> None:
+        usual = {"YUEFU_DATA": str(folder), **_TOKENS[platform]}
+        self._platform = platform
         self._environment = environment(**usual | settings)
         self._log = folder / "bot.log"
         self._process: Process | None = None
@@ -42,7 +48,7 @@ class BotProcess:
         """
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *(program or ("-m", "bot", "telegram"))),
+                *(sys.executable, *(program or ("-m", "bot", self._platform))),
                 cwd=ROOT,
                 env=self._environment | changes,
                 stdout=log,
@@ -76,9 +82,11 @@ class BotProcess:
 
 
 @asynccontextmanager
-async def bot_process(folder: Path, **settings: str) -> AsyncIterator[BotProcess]:
+async def bot_process(
+    folder: Path, platform: str = "telegram", **settings: str
+) -> AsyncIterator[BotProcess]:
     """A running bot, killed in the end."""
-    bot = BotProcess(folder, **settings)
+    bot = BotProcess(folder, platform, **settings)
     await bot.start()
     try:
         yield bot

@@ -31,7 +31,7 @@ AT_ONCE = 12
 DIES = """
 import os, signal
 from bot.__main__ import main
-from bot.telegram.inbox import Inbox
+from bot.inbox import Inbox
 
 store = Inbox.store
 

@@ -8,7 +8,8 @@ import pytest
 
 from bot import keys
 from bot.errors import PollerConflictError, PollFailedError, TokenRefusedError
-from bot.telegram.inbox import Inbox, Poller, raw_update
+from bot.inbox import Inbox, raw_update
+from bot.telegram.inbox import Poller
 from tests.fakes.telegram import TOKEN, FakeTelegram, message_update
 
 PLATFORM = "telegram"
@@ -68,10 +69,10 @@ async def test_ids_may_start_anew_below_the_last(redis, fake, poller):
 
 async def test_an_inbox_gives_what_was_left_undone_first(redis):
     inbox = Inbox(redis, PLATFORM)
-    await inbox.store([message_update(number, "/help") for number in (1, 2, 3)])
+    await inbox.store({number: message_update(number, "/help") for number in (1, 2, 3)})
     taken = await inbox.take()
     await inbox.done(taken[1])
-    await inbox.store([message_update(4, "/help")])
+    await inbox.store({4: message_update(4, "/help")})
     ids = [
         json.loads(raw_update(entry))["update_id"] for entry in await Inbox(redis, PLATFORM).take()
     ]
@@ -89,7 +90,7 @@ async def test_a_lone_surrogate_reaches_the_inbox_as_it_came(redis, fake, poller
 
 async def test_what_is_buried_leaves_the_inbox_and_can_be_looked_at(redis):
     inbox = Inbox(redis, PLATFORM)
-    await inbox.store([message_update(1, "/help")])
+    await inbox.store({1: message_update(1, "/help")})
     [entry] = await inbox.take()
     await inbox.bury(entry, "KeyError")
     assert await stored(redis) == []
@@ -99,7 +100,7 @@ async def test_what_is_buried_leaves_the_inbox_and_can_be_looked_at(redis):
 
 
 async def test_marks_of_updates_pass_away(redis):
-    await Inbox(redis, PLATFORM).store([message_update(1, "/help")])
+    await Inbox(redis, PLATFORM).store({1: message_update(1, "/help")})
     assert 0 < await redis.ttl(keys.seen(PLATFORM, 1)) <= keys.SEEN_TTL_S
 
 

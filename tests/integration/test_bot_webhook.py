@@ -16,8 +16,9 @@ from bot import keys
 from bot.anthology import Anthology
 from bot.errors import AnthologyError, HouseholdError, TokenRefusedError
 from bot.health import Health
+from bot.inbox import Inbox
 from bot.settings import BotSettings
-from bot.telegram.inbox import ALLOWED_UPDATES, Inbox
+from bot.telegram.inbox import ALLOWED_UPDATES
 from bot.telegram.service import serve
 from bot.telegram.webhook import MAX_CONNECTIONS, Webhook
 from bot.web import BODY_MAX, App, listening

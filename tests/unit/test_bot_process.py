@@ -27,26 +27,32 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_of_the_bot_loads_torch():
-    modules = "bot.__main__, bot.console.service, bot.telegram.service"
+    modules = "bot.__main__, bot.console.service, bot.discord.service, bot.telegram.service"
     code = f"import sys, {modules}; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     assert run("-c", code).stdout == "[]\n"
 
 
-def test_without_a_token_one_line_says_how_to_get_one():
-    result = run("-m", "bot", "telegram")
+@pytest.mark.parametrize(
+    ("platform", "where"), [("telegram", "BotFather"), ("discord", "discord.com/developers")]
+)
+def test_without_a_token_one_line_says_how_to_get_one(platform, where):
+    result = run("-m", "bot", platform)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
-    assert "YUEFU_TELEGRAM_TOKEN" in result.stderr
-    assert "BotFather" in result.stderr
+    assert f"YUEFU_{platform.upper()}_TOKEN" in result.stderr
+    assert where in result.stderr
 
 
-@pytest.mark.parametrize("command", ["console", "telegram"])
+@pytest.mark.parametrize("command", ["console", "telegram", "discord"])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("YUEFU_TELEGRAM_TOKEN", "canary without a colon"),
         ("YUEFU_TELEGRAM_API", "canary.example.org"),
+        ("YUEFU_DISCORD_API", "canary.example.org"),
+        ("YUEFU_DISCORD_GATEWAY", "https://canary.example.org"),
+        ("YUEFU_DISCORD_TOKEN_FILE", "/nowhere/at/all"),
         ("YUEFU_SLOTS", "canary"),
         ("YUEFU_TELEGRAM_TOKEN_FILE", "/nowhere/at/all"),
     ],

@@ -5,9 +5,10 @@ import json
 import pytest
 from telegram import Bot
 
+from bot.inbox import UnreadableUpdateError
 from bot.language import Language
-from bot.message import Address, Incoming, Tap
-from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
+from bot.message import Address, Incoming, Migration, Tap
+from bot.telegram.updates import read_update
 from tests.fakes.telegram import TOKEN, message_update, tap_update
 
 BOT = Bot(TOKEN)

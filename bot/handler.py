@@ -1,20 +1,22 @@
 """Updates leave the inbox: each becomes a job, a message in the outbox, or nothing."""
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
-from telegram import Bot
 
 from bot import texts
 from bot.answering import Desk
 from bot.anthology import Anthology
 from bot.clerks import tap_answer
-from bot.message import Incoming, Message, Reaction, Reply, Tap
+from bot.inbox import Inbox, UnreadableUpdateError, raw_update
+from bot.message import Incoming, Message, Migration, Reaction, Reply, Tap
 from bot.outbox import Outbox
 from bot.stream import Entry
-from bot.telegram.inbox import Inbox, raw_update
-from bot.telegram.updates import Migration, UnreadableUpdateError, read_update
 from engine.client import EngineUnavailableError
+
+Update = Incoming | Tap | Reaction | Migration
+"""What an update can mean."""
 
 _TRIES = 5
 _PAUSE_S = 0.5
@@ -25,7 +27,7 @@ log = structlog.get_logger(__name__)
 class Handler:
     """Deals with the updates of one bot, in the order in which they came.
 
-    It never waits for a poem or for Telegram: what it decides goes to a queue or to the outbox.
+    It never waits for a poem or for the platform: what it decides goes to a queue or to the outbox.
     """
 
     def __init__(
@@ -35,14 +37,17 @@ class Handler:
         outbox: Outbox,
         desk: Desk,
         anthology: Anthology,
-        bot: Bot,
+        read: Callable[[bytes], Update | None],
     ) -> None:
-        """Read updates as `bot` does, and answer them at `desk`."""
+        """Answer at `desk` what `read` makes of updates.
+
+        `read` raises `UnreadableUpdateError` for what it cannot read.
+        """
         self._inbox = inbox
         self._outbox = outbox
         self._desk = desk
         self._anthology = anthology
-        self._bot = bot
+        self._read = read
 
     async def run(self) -> None:
         """Handle until cancelled."""
@@ -53,7 +58,7 @@ class Handler:
     async def _handle(self, entry: Entry) -> None:
         """Deal with one update, whatever is in it: a fault in one must not stop the others."""
         try:
-            update = read_update(raw_update(entry), self._bot)
+            update = self._read(raw_update(entry))
         except UnreadableUpdateError as error:
             await self._inbox.bury(entry, str(error))
             return
@@ -67,7 +72,7 @@ class Handler:
         else:
             await self._inbox.done(entry)
 
-    async def _act(self, update: Incoming | Tap | Reaction | Migration | None) -> None:
+    async def _act(self, update: Update | None) -> None:
         if isinstance(update, Migration):
             await self._anthology.chats.move(update.old, update.new)
         elif isinstance(update, Reaction):

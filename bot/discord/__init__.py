@@ -1,0 +1,1 @@
+"""Discord: the only place that knows its interactions, its errors and its library."""
