@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bot.anthology import Anthology
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
+from bot.clerks.privacy import PrivacyClerk, Traces
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
 from bot.limits import Limits
@@ -32,10 +33,12 @@ def make_desk(
     limits: Limits,
     company: Company,
     counters: Counters,
+    traces: Traces,
     client: str,
     words: Filter,
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
+    private_link: str = "",
     whispers: bool = False,
     card_label: bool = True,
     clock: Callable[[], float] = time.time,
@@ -48,10 +51,12 @@ def make_desk(
         limits: How many poems a person and a chat may ask for.
         company: Tells who runs a chat.
         counters: The counters below poems.
+        traces: What people leave behind outside the anthology.
         client: Whose reply stream poems go to.
         words: What nobody may ask for.
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
+        private_link: The address of a chat with the bot alone, up to a command to begin with.
         whispers: Whether the platform can show a message to one person in company.
         card_label: Whether cards say that a machine wrote the poem.
         clock: The Unix time in seconds.
@@ -69,10 +74,13 @@ def make_desk(
             voting,
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
+            PrivacyClerk(anthology, traces),
         ),
         words=words,
         curators=curators,
         bot_name=bot_name,
+        private_link=private_link,
+        whispers=whispers,
         clock=clock,
     )
     return Desk(responder=responder, voting=voting)

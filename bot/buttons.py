@@ -33,6 +33,8 @@ class Verb(StrEnum):
     """Show poem `subject` as a picture."""
     CONSENT = "consent"
     """The answer, `yes` or `no`, to whether ratings may train the model."""
+    FORGET = "forget"
+    """The answer, `yes` or `no`, to whether all that is kept about a person shall be deleted."""
 
 
 _VERBS = {verb.value: verb for verb in Verb}
@@ -97,6 +99,14 @@ def consent_buttons(yes: str, no: str) -> tuple[Button, ...]:
     return (
         _button(yes, Verb.CONSENT, argument="yes"),
         _button(no, Verb.CONSENT, argument="no"),
+    )
+
+
+def forget_buttons(yes: str, no: str) -> tuple[Button, ...]:
+    """The two answers to the question whether to delete all that is kept about a person."""
+    return (
+        _button(yes, Verb.FORGET, argument="yes"),
+        _button(no, Verb.FORGET, argument="no"),
     )
 
 

@@ -116,6 +116,16 @@ class Button:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A text file that goes with a message."""
+
+    name: str
+    """What it is called, with its ending."""
+    text: str
+    """What is in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Message:
     """One message to show, once.
 
@@ -145,6 +155,8 @@ class Message:
     """The picture to show instead of the text; the text is shown where it cannot be drawn."""
     language: Language | None = None
     """Of whoever asked for a card, for what then has to be said."""
+    attachment: Attachment | None = None
+    """The file that it brings; `text` then says what it is."""
 
     def to_json(self) -> str:
         """This message as JSON; what it does not use is left out, so that old readers can."""
@@ -163,7 +175,9 @@ class Message:
         buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
         address = Address(**fields["address"])
         card = Card.from_fields(fields["card"]) if "card" in fields else None
-        return cls(**{**fields, "address": address, "buttons": buttons, "card": card})
+        file = Attachment(**fields["attachment"]) if "attachment" in fields else None
+        read = {"address": address, "buttons": buttons, "card": card, "attachment": file}
+        return cls(**fields | read)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,17 @@ class Role(Enum):
     opted in."""
 
 
+class Where(Enum):
+    """Where a command can be given."""
+
+    ANYWHERE = auto()
+    """Wherever the bot is."""
+    ALONE = auto()
+    """Alone with the bot, or in company where the platform can show the answer to one person."""
+    COMPANY = auto()
+    """In company: alone with the bot it would mean nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """Several poems that a chat was shown to choose from."""
@@ -53,6 +64,11 @@ class Situation:
     """Whether the person speaks to the bot alone; in company only commands are meant for it."""
     bot_name: str = ""
     """What stands after the @ in `/poem@name`."""
+    whispers: bool = False
+    """Whether the platform can show an answer to one person in company."""
+    private_link: str = ""
+    """The address that opens a chat with the bot alone, up to the command to begin with; empty
+    where the platform has none."""
     poem: str | None = None
     """The text that the person speaks of: what they reply to, or the last poem shown to them."""
     choice: Choice | None = None
@@ -133,6 +149,21 @@ class CardRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrivacyRequest:
+    """Somebody wants to know what is kept about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Somebody wants to have all that is kept about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetRequest:
+    """Somebody wants all that is kept about them to be deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """All that is wanted is something to read."""
 
@@ -155,6 +186,9 @@ Request = (
     | ScriptRequest
     | PickRequest
     | CardRequest
+    | PrivacyRequest
+    | ExportRequest
+    | ForgetRequest
     | Answer
     | Refusal
 )

@@ -53,6 +53,8 @@ class Responder:
         words: Filter,
         curators: frozenset[str] = frozenset(),
         bot_name: str = "",
+        private_link: str = "",
+        whispers: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Have `clerks` act; nobody may ask for what holds one of `words`.
@@ -67,6 +69,8 @@ class Responder:
         self._words = words
         self._curators = curators
         self._bot_name = bot_name
+        self._private_link = private_link
+        self._whispers = whispers
         self._clock = clock
 
     async def respond(self, incoming: Incoming) -> Reply:
@@ -142,6 +146,8 @@ class Responder:
             seed=seed_of(incoming.cause),
             direct=incoming.direct,
             bot_name=self._bot_name,
+            private_link=self._private_link,
+            whispers=self._whispers,
             poem=render_rows(_picked(shown)) if shown else incoming.quoted,
             choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb
-from bot.message import Incoming, Message, Reply, Tap
+from bot.message import Attachment, Button, Incoming, Message, Reply, Tap
 
 Act = Callable[[Any, Incoming, ChatSettings], Awaitable[Reply]]
 """Grants a request (`bot.requests`), of the type under which it is listed."""
@@ -34,6 +34,25 @@ class Clerk(Protocol):
 def say(asked: Incoming, text: str) -> Reply:
     """Answer a line with a line."""
     return Reply(messages=(Message(id=asked.cause, address=asked.address, text=text),))
+
+
+def whisper(
+    asked: Incoming,
+    text: str,
+    *,
+    buttons: tuple[Button, ...] = (),
+    attachment: Attachment | None = None,
+) -> Reply:
+    """Answer a line so that nobody but whoever asked sees it, on platforms that can."""
+    answer = Message(
+        id=asked.cause,
+        address=asked.address,
+        text=text,
+        buttons=buttons,
+        attachment=attachment,
+        private=True,
+    )
+    return Reply(messages=(answer,))
 
 
 def tell(tap: Tap, text: str = "", *more: Message, alert: bool = False) -> Reply:

@@ -18,6 +18,7 @@ from bot.console.chat import Chat
 from bot.console.service import run
 from bot.errors import HouseholdError
 from bot.language import Language
+from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.moderation import Filter
 from bot.pseudonyms import Pseudonyms
@@ -115,6 +116,8 @@ async def chat(redis, tmp_path, screen):
             words=Filter(),
             language=Language.EN,
             screen=Console(file=screen, width=80),
+            traces=Leftovers(redis, "console"),
+            folder=tmp_path,
         )
 
 
