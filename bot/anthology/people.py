@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
 from bot.anthology.tables import AuditRow, ChatRow, ConsentRow, PoemRow, RatingRow, ShowingRow
 from bot.language import Language
@@ -129,7 +129,11 @@ class People:
                 .order_by(PoemRow.id)
             )
             showings = select(ShowingRow).where(ShowingRow.chat == place)
-            audit = select(AuditRow).where(AuditRow.actor == known_as).order_by(AuditRow.id)
+            audit = (
+                select(AuditRow)
+                .where(or_(AuditRow.actor == known_as, AuditRow.subject.in_((known_as, place))))
+                .order_by(AuditRow.id)
+            )
             return Kept(
                 known_as=known_as,
                 consent=await session.get(ConsentRow, known_as),
@@ -157,6 +161,7 @@ class People:
             delete(ConsentRow).where(ConsentRow.rater == known_as),
             update(PoemRow).where(PoemRow.asker == known_as).values(asker=None, theme=""),
             update(AuditRow).where(AuditRow.actor == known_as).values(actor=None),
+            update(AuditRow).where(AuditRow.subject.in_((known_as, place))).values(subject=None),
         )
 
         async def forget(session: AsyncSession) -> Holdings:
@@ -182,11 +187,6 @@ async def _holdings(session: AsyncSession, known_as: str) -> Holdings:
         poems=await count(select(func.count()).where(PoemRow.asker == known_as)),
         ratings=await count(select(func.count()).where(RatingRow.rater == known_as)),
     )
-
-
-def audit_row(action: str, actor: str | None, detail: dict[str, Any]) -> AuditRow:
-    """A line of the audit log about something that happens now."""
-    return AuditRow(at=datetime.now(UTC), action=action, actor=actor, detail=detail)
 
 
 async def _ask_anew(

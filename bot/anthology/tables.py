@@ -209,5 +209,7 @@ class AuditRow(Base):
     """What: `undo`, `forget`, `consent`, `promote` …"""
     actor: Mapped[str | None] = mapped_column(index=True)
     """The pseudonym of whoever did it; none for the operator, and for who is forgotten."""
+    subject: Mapped[str | None] = mapped_column(index=True)
+    """The pseudonym of the person or chat it was done to, where that is somebody else."""
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Figures and pseudonyms; nothing that a person wrote."""
+    """Figures: no pseudonym, which nobody could find again there, and nothing a person wrote."""

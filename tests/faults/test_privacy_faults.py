@@ -3,12 +3,14 @@
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
 
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
+from bot.anthology.ratings import Selection
 from bot.anthology.tables import Base
 from bot.language import Language, Script
 from bot.message import Address
@@ -21,6 +23,7 @@ from tests.fakes.jobs import a_job, a_poem
 PSEUDONYMS = Pseudonyms(b"test")
 PERSON, OTHER = "telegram:4204204204", "telegram:77"
 GROUP = "telegram:-100500"
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -60,6 +63,25 @@ async def rows_about(anthology, *names):
     return await anthology.people._database.transact(look)
 
 
+async def learners(anthology):
+    """Whose ratings the next training set holds."""
+    return {rating.rater async for rating in anthology.ratings.training_ratings()}
+
+
+async def test_fault_32_the_next_training_set_lacks_whoever_took_consent_back(anthology):
+    await write(anthology, "tg:1", chat=GROUP, person=PERSON)
+    for person in (PERSON, OTHER):
+        await anthology.ratings.vote("tg:1", person=person, chat=GROUP, vote=1)
+        await anthology.people.answer(person, given=True, language=Language.ZH)
+    assert await learners(anthology) == {PSEUDONYMS.of(PERSON), PSEUDONYMS.of(OTHER)}
+    await anthology.people.answer(PERSON, given=False, language=Language.ZH)
+    left = await learners(anthology)
+    print(f"fault 32: consent withdrawn, ratings of theirs left {len(left) - 1}")
+    assert left == {PSEUDONYMS.of(OTHER)}
+    await anthology.people.answer(PERSON, given=True, language=Language.ZH)
+    assert PSEUDONYMS.of(PERSON) in await learners(anthology)
+
+
 async def test_fault_32_nothing_is_left_of_whoever_is_forgotten(anthology):
     own_style = ChatSettings(style=Style(cell=Cell.RNN))
     await anthology.chats.change(PERSON, own_style, Language.ZH)
@@ -73,6 +95,8 @@ async def test_fault_32_nothing_is_left_of_whoever_is_forgotten(anthology):
         for poem in ("tg:2", "tg:3"):
             await anthology.ratings.vote(poem, person=person, chat=GROUP, vote=1)
     await anthology.ratings.vote("tg:1", person=PERSON, chat=PERSON, vote=1)
+    await anthology.ratings.undo(Selection(person=PERSON, until=LONG_AGO))
+    assert PSEUDONYMS.of(PERSON) in await learners(anthology)
     before = await rows_about(anthology, PERSON)
     assert set(before) == set(Base.metadata.tables)
 
@@ -81,6 +105,7 @@ async def test_fault_32_nothing_is_left_of_whoever_is_forgotten(anthology):
     left = await rows_about(anthology, PERSON)
     print(f"fault 32: of {len(before)} rows about a person {len(left)} are left")
     assert left == []
+    assert await learners(anthology) == {PSEUDONYMS.of(OTHER)}
     shared = await anthology.poems.get("tg:2")
     assert (shared.asker, shared.theme) == (None, "")
     assert (await anthology.people.holdings(OTHER)).ratings == 2
