@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.anthology import Anthology
+from bot.clerks.browsing import BrowsingClerk
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.privacy import PrivacyClerk, Traces
@@ -75,6 +76,7 @@ def make_desk(
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
             PrivacyClerk(anthology, traces),
+            BrowsingClerk(engine=engine, anthology=anthology, clock=clock),
         ),
         words=words,
         curators=curators,

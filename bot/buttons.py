@@ -36,6 +36,9 @@ class Verb(StrEnum):
     FORGET = "forget"
     """The answer, `yes` or `no`, to whether all that is kept about a person shall be deleted."""
 
+    MINE = "mine"
+    """Page `argument` of one's own poems."""
+
 
 _VERBS = {verb.value: verb for verb in Verb}
 
@@ -100,6 +103,13 @@ def consent_buttons(yes: str, no: str) -> tuple[Button, ...]:
         _button(yes, Verb.CONSENT, argument="yes"),
         _button(no, Verb.CONSENT, argument="no"),
     )
+
+
+def page_buttons(verb: Verb, page: int, pages: int) -> tuple[Button, ...]:
+    """The way to the pages before and after `page`, from 1, by `verb`."""
+    back = (_button("‹", verb, argument=str(page - 1)),) if page > 1 else ()
+    on = (_button("›", verb, argument=str(page + 1)),) if page < pages else ()
+    return back + on
 
 
 def forget_buttons(yes: str, no: str) -> tuple[Button, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bot import texts
 from bot.asking import read_acrostic_request, read_poem_request
+from bot.browsing import read_mine_request, read_model_request, read_top_request
 from bot.inspection import read_check_request
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
@@ -218,6 +219,26 @@ COMMANDS: tuple[Command, ...] = (
         arguments=texts.ARGUMENTS_SCRIPT,
         help=texts.HELP_SCRIPT,
         read=read_script_request,
+    ),
+    Command(
+        name="top",
+        aliases=("榜", "排行"),
+        arguments=texts.ARGUMENTS_TOP,
+        help=texts.HELP_TOP,
+        read=read_top_request,
+    ),
+    Command(
+        name="mine",
+        aliases=("我的", "我的诗", "我的詩"),
+        help=texts.HELP_MINE,
+        read=read_mine_request,
+        where=Where.ALONE,
+    ),
+    Command(
+        name="model",
+        aliases=("模型",),
+        help=texts.HELP_MODEL,
+        read=read_model_request,
     ),
     Command(
         name="privacy",

@@ -148,6 +148,37 @@ class CardRequest:
     """Width to height."""
 
 
+class Span(Enum):
+    """How far back a leaderboard looks."""
+
+    DAY = auto()
+    """A day."""
+    WEEK = auto()
+    """Seven days."""
+    MONTH = auto()
+    """Thirty days."""
+    ALL = auto()
+    """To the first poem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopRequest:
+    """The best poems of the chat are wanted."""
+
+    span: Span
+    """Of when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineRequest:
+    """Somebody wants to see the poems that they asked for or liked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Somebody wants to know which models write."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrivacyRequest:
     """Somebody wants to know what is kept about them."""
@@ -186,6 +217,9 @@ Request = (
     | ScriptRequest
     | PickRequest
     | CardRequest
+    | TopRequest
+    | MineRequest
+    | ModelRequest
     | PrivacyRequest
     | ExportRequest
     | ForgetRequest

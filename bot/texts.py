@@ -71,6 +71,20 @@ HELP_SCRIPT = Text(
     zh_hant="選詩的字體：/script simplified、traditional，或 auto 隨開頭",
     en="choose the script of poems: /script simplified, traditional, or auto by the opening",
 )
+HELP_TOP = Text(
+    zh="这里最受喜欢的诗：/top week（day、week、month、all）",
+    zh_hant="這裡最受喜歡的詩：/top week（day、week、month、all）",
+    en="the best-liked poems of this chat: /top week (day, week, month, all)",
+)
+HELP_MINE = Text(
+    zh="你要过的和喜欢的诗", zh_hant="你要過的和喜歡的詩", en="poems that you asked for or liked"
+)
+HELP_MODEL = Text(
+    zh="现在是哪些模型在写", zh_hant="現在是哪些模型在寫", en="see which models are writing now"
+)
+ARGUMENTS_TOP = Text(
+    zh="day | week | month | all", zh_hant="day | week | month | all", en="day | week | month | all"
+)
 HELP_PRIVACY = Text(
     zh="看我记下了你的什么，能不能用来训练",
     zh_hant="看我記下了你的什麼，能不能用來訓練",
@@ -204,6 +218,60 @@ CONSENT_REFUSED = Text(
     zh="好，你的评分不会用来训练我。改主意就发 /privacy。",
     zh_hant="好，你的評分不會用來訓練我。改主意就發 /privacy。",
     en="Very well. I will not learn from your ratings; /privacy is there if you change your mind.",
+)
+TOP_DAY = Text(
+    zh="一天来这里最受喜欢的诗：",
+    zh_hant="一天來這裡最受喜歡的詩：",
+    en="The best-liked poems here, of one day:",
+)
+TOP_WEEK = Text(
+    zh="一周来这里最受喜欢的诗：",
+    zh_hant="一週來這裡最受喜歡的詩：",
+    en="The best-liked poems here, of one week:",
+)
+TOP_MONTH = Text(
+    zh="一月来这里最受喜欢的诗：",
+    zh_hant="一月來這裡最受喜歡的詩：",
+    en="The best-liked poems here, of one month:",
+)
+TOP_ALL = Text(
+    zh="这里一直以来最受喜欢的诗：",
+    zh_hant="這裡一直以來最受喜歡的詩：",
+    en="The best-liked poems here, of all time:",
+)
+TOP_NOTHING = Text(
+    zh="还没有人喜欢的诗；点诗下面的 👍，它就会上榜。",
+    zh_hant="還沒有人喜歡的詩；點詩下面的 👍，它就會上榜。",
+    en="No poem has been liked yet; tap 👍 below one to bring it here.",
+)
+MINE = Text(
+    zh="你要过的和喜欢的诗，共 {count} 首，第 {page}/{pages} 页：",
+    zh_hant="你要過的和喜歡的詩，共 {count} 首，第 {page}/{pages} 頁：",
+    en="Poems that you asked for or liked: {count} in all, page {page} of {pages}",
+)
+MINE_NOTHING = Text(
+    zh="还没有你要过或喜欢的诗；发 /poem 月 写一首。",
+    zh_hant="還沒有你要過或喜歡的詩；發 /poem 月 寫一首。",
+    en="You have not asked for a poem or liked one yet; send /poem 月 for one.",
+)
+MODELS = Text(zh="现在在写的模型：", zh_hant="現在在寫的模型：", en="The models that write now:")
+MODEL = Text(
+    zh="· {cell}：{checkpoint}", zh_hant="· {cell}：{checkpoint}", en="· {cell}: {checkpoint}"
+)
+MODEL_MADE = Text(
+    zh="· {cell}：{checkpoint}，{date} 训练",
+    zh_hant="· {cell}：{checkpoint}，{date} 訓練",
+    en="· {cell}: {checkpoint}, trained on {date}",
+)
+MODEL_HERE = Text(
+    zh="这里用 {cell}，/style 可换；在写和排队的有 {waiting} 首。",
+    zh_hant="這裡用 {cell}，/style 可換；在寫和排隊的有 {waiting} 首。",
+    en="This chat has {cell}, which /style changes; {waiting} poems are being written or wait.",
+)
+MODEL_NONE = Text(
+    zh="现在没有模型在运行；请过一会儿再试。",
+    zh_hant="現在沒有模型在執行；請過一會兒再試。",
+    en="No model is running now; please try again later.",
 )
 PRIVACY_HEADING = Text(
     zh="我记下的，和留多久：", zh_hant="我記下的，和留多久：", en="What I keep, and for how long:"
@@ -411,6 +479,11 @@ CARD_OF_WHAT = Text(
     zh="要画哪一首？请回复我写的一首诗再发 /card。",
     zh_hant="要畫哪一首？請回覆我寫的一首詩再發 /card。",
     en="A card of which poem? Send /card in reply to one that I wrote.",
+)
+SPAN_UNCLEAR = Text(
+    zh="可以看 day（一天）、week（一周）、month（一月）或 all（全部），比如 /top week。",
+    zh_hant="可以看 day（一天）、week（一週）、month（一月）或 all（全部），比如 /top week。",
+    en="Name day, week, month or all; for example /top week.",
 )
 POEM_UNKNOWN = Text(
     zh="这首诗我已经不记得了；请再用 /poem 写。",

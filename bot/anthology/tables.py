@@ -77,7 +77,11 @@ class PoemRow(Base):
     """A poem that was written for a chat."""
 
     __tablename__ = "poems"
-    __table_args__ = (Index("ix_poems_shown_at", "shown_at"),)
+    __table_args__ = (
+        Index("ix_poems_shown_at", "shown_at"),
+        Index("ix_poems_chat_shown_at", "chat", "shown_at"),
+        Index("ix_poems_asker_shown_at", "asker", "shown_at"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     """The id of its job, with its number where that is not 1: `tg:5`, `tg:5#2`."""
@@ -86,7 +90,7 @@ class PoemRow(Base):
     number: Mapped[int]
     """Its place among them, from 1."""
     chat: Mapped[str] = mapped_column(
-        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), index=True
+        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE")
     )
     """The chat it was written for."""
     lines: Mapped[list[str]] = mapped_column(JSON)
@@ -115,7 +119,7 @@ class PoemRow(Base):
     """When it was shown; none where it never was."""
     picked_at: Mapped[datetime | None] = mapped_column(Moment)
     """When it was picked from several; none where it was not."""
-    asker: Mapped[str | None] = mapped_column(index=True)
+    asker: Mapped[str | None]
     """Who asked for it; none where nobody did, or nobody knows."""
     theme: Mapped[str]
     """What it was asked to be about; may be empty."""
