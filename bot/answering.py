@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bot.anthology import Anthology
 from bot.clerks.browsing import BrowsingClerk
+from bot.clerks.curation import CurationClerk
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.privacy import PrivacyClerk, Traces
@@ -76,6 +77,7 @@ def make_desk(
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
             PrivacyClerk(anthology, traces),
+            CurationClerk(anthology, whispers=whispers),
             BrowsingClerk(engine=engine, anthology=anthology, clock=clock),
         ),
         words=words,

@@ -38,6 +38,12 @@ class Verb(StrEnum):
 
     MINE = "mine"
     """Page `argument` of one's own poems."""
+    STAR = "star"
+    """`argument` stars for poem `subject`, and the next one to review."""
+    SKIP = "skip"
+    """No stars for poem `subject`, and the next one to review."""
+    BACK = "back"
+    """Take back what was said of poem `subject`, and review it again."""
 
 
 _VERBS = {verb.value: verb for verb in Verb}
@@ -103,6 +109,15 @@ def consent_buttons(yes: str, no: str) -> tuple[Button, ...]:
         _button(yes, Verb.CONSENT, argument="yes"),
         _button(no, Verb.CONSENT, argument="no"),
     )
+
+
+def review_buttons(poem: str | None, last: str | None) -> tuple[Button, ...]:
+    """Stars for `poem`, the way past it, and the way back to the `last` one."""
+    back = () if last is None else (_button("↩", Verb.BACK, last),)
+    if poem is None:
+        return back
+    stars = tuple(_button(f"{n}★", Verb.STAR, poem, argument=str(n)) for n in range(1, 6))
+    return (*stars, _button("⏭", Verb.SKIP, poem), *back)
 
 
 def page_buttons(verb: Verb, page: int, pages: int) -> tuple[Button, ...]:

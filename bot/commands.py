@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bot import texts
 from bot.asking import read_acrostic_request, read_poem_request
 from bot.browsing import read_mine_request, read_model_request, read_top_request
+from bot.curation import read_curate_request, read_review_request, read_stats_request
 from bot.inspection import read_check_request
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
@@ -239,6 +240,29 @@ COMMANDS: tuple[Command, ...] = (
         aliases=("模型",),
         help=texts.HELP_MODEL,
         read=read_model_request,
+    ),
+    Command(
+        name="review",
+        aliases=("评选", "評選"),
+        help=texts.HELP_REVIEW,
+        read=read_review_request,
+        audience=Role.CURATOR,
+    ),
+    Command(
+        name="stats",
+        aliases=("统计", "統計"),
+        help=texts.HELP_STATS,
+        read=read_stats_request,
+        audience=Role.CURATOR,
+    ),
+    Command(
+        name="curate",
+        aliases=("编选", "編選"),
+        arguments=texts.ARGUMENTS_CURATE,
+        help=texts.HELP_CURATE,
+        read=read_curate_request,
+        audience=Role.ADMIN,
+        where=Where.COMPANY,
     ),
     Command(
         name="privacy",

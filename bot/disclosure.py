@@ -47,6 +47,7 @@ def export(kept: Kept) -> Attachment:
         "known_as": kept.known_as,
         "consent": _fields(kept.consent),
         "ratings": [{**_all_fields(rating), "lines": poem.lines} for rating, poem in kept.ratings],
+        "skips": _listed(kept.skips),
         "poems": _listed(kept.poems),
         "chat": _fields(kept.chat),
         "showings": _listed(kept.showings),

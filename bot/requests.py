@@ -180,6 +180,29 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReviewRequest:
+    """A curator wants to rate poems, one after the other."""
+
+    role: ClassVar[Role] = Role.CURATOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurateRequest:
+    """The admins of a chat shall be curators of its poems, or no longer."""
+
+    role: ClassVar[Role] = Role.ADMIN
+    on: bool
+    """Whether they shall."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsRequest:
+    """A curator wants to know how the anthology fares."""
+
+    role: ClassVar[Role] = Role.CURATOR
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrivacyRequest:
     """Somebody wants to know what is kept about them."""
 
@@ -220,6 +243,9 @@ Request = (
     | TopRequest
     | MineRequest
     | ModelRequest
+    | ReviewRequest
+    | CurateRequest
+    | StatsRequest
     | PrivacyRequest
     | ExportRequest
     | ForgetRequest

@@ -85,6 +85,20 @@ HELP_MODEL = Text(
 ARGUMENTS_TOP = Text(
     zh="day | week | month | all", zh_hant="day | week | month | all", en="day | week | month | all"
 )
+HELP_REVIEW = Text(
+    zh="给诗一首一首打分", zh_hant="給詩一首一首打分", en="rate poems, one after the other"
+)
+HELP_STATS = Text(
+    zh="看评分、各模型的得分和编选人是否一致",
+    zh_hant="看評分、各模型的得分和編選人是否一致",
+    en="see ratings, how each model does and how far curators agree",
+)
+HELP_CURATE = Text(
+    zh="让这里的管理员做编选人：/curate on，/curate off",
+    zh_hant="讓這裡的管理員做編選人：/curate on，/curate off",
+    en="let the admins of this chat be curators of its poems: /curate on, /curate off",
+)
+ARGUMENTS_CURATE = Text(zh="on | off", zh_hant="on | off", en="on | off")
 HELP_PRIVACY = Text(
     zh="看我记下了你的什么，能不能用来训练",
     zh_hant="看我記下了你的什麼，能不能用來訓練",
@@ -272,6 +286,63 @@ MODEL_NONE = Text(
     zh="现在没有模型在运行；请过一会儿再试。",
     zh_hant="現在沒有模型在執行；請過一會兒再試。",
     en="No model is running now; please try again later.",
+)
+CURATE_ON = Text(
+    zh="好，这里的管理员可以用 /review 给这里的诗打分。",
+    zh_hant="好，這裡的管理員可以用 /review 給這裡的詩打分。",
+    en="Done. Admins of this chat can now rate its poems with /review.",
+)
+CURATE_OFF = Text(
+    zh="好，这里的管理员不再编选。",
+    zh_hant="好，這裡的管理員不再編選。",
+    en="Done. Admins of this chat are no longer curators.",
+)
+REVIEW = Text(
+    zh="看过 {done}/{total} 首，这首几颗星？",
+    zh_hant="看過 {done}/{total} 首，這首幾顆星？",
+    en="{done} of {total} reviewed. How many stars for this one?",
+)
+REVIEW_DONE = Text(
+    zh="{total} 首都看过了，多谢！有了新的再来 /review。",
+    zh_hant="{total} 首都看過了，多謝！有了新的再來 /review。",
+    en="All {total} are reviewed, thank you! Come back with /review when there are new ones.",
+)
+REVIEW_NOTHING = Text(
+    zh="还没有要看的诗；写了再来 /review。",
+    zh_hant="還沒有要看的詩；寫了再來 /review。",
+    en="There are no poems to review yet; come back with /review when there are.",
+)
+SKIPPED = Text(zh="跳过了。", zh_hant="跳過了。", en="Skipped.")
+TAKEN_BACK = Text(zh="收回了。", zh_hant="收回了。", en="Taken back.")
+STATS_RATINGS = Text(
+    zh="{days} 天来的评分：{count} 个",
+    zh_hant="{days} 天來的評分：{count} 個",
+    en="Ratings of the last {days} days: {count}",
+)
+STATS_CELL = Text(
+    zh="· {cell}：平均 {worth}（{count} 个；👎 或 ★ 是 0，👍 或 ★★★★★ 是 1）",
+    zh_hant="· {cell}：平均 {worth}（{count} 個；👎 或 ★ 是 0，👍 或 ★★★★★ 是 1）",
+    en="· {cell}: mean {worth} ({count}; 👎 or ★ is 0, 👍 or ★★★★★ is 1)",
+)
+STATS_AGREEMENT = Text(
+    zh="编选人的一致程度：Krippendorff α = {alpha}（{count} 首；0.8 以上可靠）",
+    zh_hant="編選人的一致程度：Krippendorff α = {alpha}（{count} 首；0.8 以上可靠）",
+    en="How far curators agree: Krippendorff's α = {alpha} ({count} poems; reliable from 0.8 on)",
+)
+STATS_NO_AGREEMENT = Text(
+    zh="编选人的一致程度：还没有几个人都打过分的诗。",
+    zh_hant="編選人的一致程度：還沒有幾個人都打過分的詩。",
+    en="How far curators agree: nobody knows before several have rated the same poems.",
+)
+STATS_CONSENTS = Text(
+    zh="同意用评分训练的人：{count}",
+    zh_hant="同意用評分訓練的人：{count}",
+    en="People who let me learn from their ratings: {count}",
+)
+STATS_DEBUT = Text(
+    zh="· {date} 起用 {checkpoint}",
+    zh_hant="· {date} 起用 {checkpoint}",
+    en="· since {date}: {checkpoint}",
 )
 PRIVACY_HEADING = Text(
     zh="我记下的，和留多久：", zh_hant="我記下的，和留多久：", en="What I keep, and for how long:"
@@ -479,6 +550,11 @@ CARD_OF_WHAT = Text(
     zh="要画哪一首？请回复我写的一首诗再发 /card。",
     zh_hant="要畫哪一首？請回覆我寫的一首詩再發 /card。",
     en="A card of which poem? Send /card in reply to one that I wrote.",
+)
+CURATE_UNCLEAR = Text(
+    zh="请说 on（开）或 off（关），比如 /curate on。",
+    zh_hant="請說 on（開）或 off（關），比如 /curate on。",
+    en="Say on or off; for example /curate on.",
 )
 SPAN_UNCLEAR = Text(
     zh="可以看 day（一天）、week（一周）、month（一月）或 all（全部），比如 /top week。",

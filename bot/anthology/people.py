@@ -9,7 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
-from bot.anthology.tables import AuditRow, ChatRow, ConsentRow, PoemRow, RatingRow, ShowingRow
+from bot.anthology.tables import (
+    AuditRow,
+    ChatRow,
+    ConsentRow,
+    PoemRow,
+    RatingRow,
+    ShowingRow,
+    SkipRow,
+)
 from bot.language import Language
 
 CONSENT_VERSION = 1
@@ -50,6 +58,8 @@ class Kept:
     """What they answered about training, if they were asked."""
     ratings: Sequence[tuple[RatingRow, PoemRow]]
     """What they think of poems, with the poems."""
+    skips: Sequence[SkipRow]
+    """Poems that they did not want to rate."""
     poems: Sequence[PoemRow]
     """What they asked for, and what was written for their own chat."""
     chat: ChatRow | None
@@ -128,6 +138,7 @@ class People:
                 .where(or_(PoemRow.asker == known_as, PoemRow.chat == place))
                 .order_by(PoemRow.id)
             )
+            skipped = select(SkipRow).where(SkipRow.rater == known_as).order_by(SkipRow.at)
             showings = select(ShowingRow).where(ShowingRow.chat == place)
             audit = (
                 select(AuditRow)
@@ -138,6 +149,7 @@ class People:
                 known_as=known_as,
                 consent=await session.get(ConsentRow, known_as),
                 ratings=[(rating, poem) for rating, poem in await session.execute(rated)],
+                skips=(await session.scalars(skipped)).all(),
                 poems=(await session.scalars(asked)).all(),
                 chat=await session.get(ChatRow, place),
                 showings=(await session.scalars(showings)).all(),
@@ -156,6 +168,7 @@ class People:
         known_as, place = self._database.known_as(person), self._place(own_chat)
         statements = (
             delete(RatingRow).where(or_(RatingRow.rater == known_as, RatingRow.chat == place)),
+            delete(SkipRow).where(SkipRow.rater == known_as),
             # Poems, their ratings and showings follow by the foreign keys.
             delete(ChatRow).where(ChatRow.id == place),
             delete(ConsentRow).where(ConsentRow.rater == known_as),

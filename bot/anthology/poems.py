@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import CompoundSelect, Select, case, exists, func, or_, select, union, update
+from sqlalchemy import CompoundSelect, Select, exists, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from bot.anthology.chats import chat_row
 from bot.anthology.database import Database
+from bot.anthology.ratings import WORTH
 from bot.anthology.tables import ChatRow, PoemRow, RatingRow, ShowingRow
 from bot.buttons import candidate_id
 from bot.submit import Context
@@ -26,11 +27,7 @@ together, (s + 2) / (n + 4). One 👍 gives 0.6, nine of ten 0.79, so a few cann
 the centre of the interval of A. Agresti and B. A. Coull, "Approximate is better than 'exact' for
 interval estimation of binomial proportions", The American Statistician 52 (1998) 119-126."""
 
-# 👍 is worth 1 and 👎 0; of a curator the stars count, five worth 1 and one 0.
-_WORTH = case(
-    (RatingRow.stars.is_not(None), (RatingRow.stars - 1) / 4.0), else_=(RatingRow.vote + 1) / 2.0
-)
-_STANDING = (func.sum(_WORTH) + PRIOR_RATINGS / 2) / (func.count() + PRIOR_RATINGS)
+_STANDING = (func.sum(WORTH) + PRIOR_RATINGS / 2) / (func.count() + PRIOR_RATINGS)
 
 
 @dataclass(frozen=True, kw_only=True)

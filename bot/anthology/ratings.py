@@ -15,6 +15,12 @@ from bot.message import Tally
 from engine.jobs import Cell
 from engine.verse.forms import FormName
 
+WORTH = case(
+    (RatingRow.stars.is_not(None), (RatingRow.stars - 1) / 4.0), else_=(RatingRow.vote + 1) / 2.0
+)
+"""What a rating says of a poem, 0 to 1: 👍 is worth 1 and 👎 0; where a curator gave stars they
+count instead, five worth 1 and one 0."""
+
 _PAGE = 1000
 
 

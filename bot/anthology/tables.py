@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -161,10 +162,21 @@ class RatingRow(Base):
     """What one person thinks of one poem. Checkpoint, cell, style and seed are the poem's."""
 
     __tablename__ = "ratings"
+    __table_args__ = (
+        Index("ix_ratings_rater_at", "rater", "at"),
+        # Few of many ratings have stars.
+        Index(
+            "ix_ratings_poem_stars",
+            "poem",
+            "stars",
+            sqlite_where=text("stars IS NOT NULL"),
+            postgresql_where=text("stars IS NOT NULL"),
+        ),
+    )
 
     poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
     """The poem."""
-    rater: Mapped[str] = mapped_column(primary_key=True, index=True)
+    rater: Mapped[str] = mapped_column(primary_key=True)
     """The person's pseudonym."""
     vote: Mapped[int | None] = mapped_column(SmallInteger)
     """1 for 👍, -1 for 👎; none where only stars were given."""
@@ -176,6 +188,20 @@ class RatingRow(Base):
     """The pseudonym of the chat it was given in."""
     at: Mapped[datetime] = mapped_column(Moment, index=True)
     """When it was given or last changed."""
+
+
+class SkipRow(Base):
+    """A poem that a curator did not want to rate, and is not shown again."""
+
+    __tablename__ = "skips"
+    __table_args__ = (Index("ix_skips_rater_at", "rater", "at"),)
+
+    poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
+    """The poem."""
+    rater: Mapped[str] = mapped_column(primary_key=True)
+    """The curator's pseudonym."""
+    at: Mapped[datetime] = mapped_column(Moment)
+    """When they did."""
 
 
 class ConsentRow(Base):

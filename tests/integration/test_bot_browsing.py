@@ -2,22 +2,17 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
 
 from bot.anthology import Anthology
-from bot.anthology.tables import PoemRow
-from bot.language import Language, Script
-from bot.message import Address
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
-from bot.submit import Context
 from bot.telegram.service import serve
+from tests.fakes.anthologies import write
 from tests.fakes.engine import fake_engine
-from tests.fakes.jobs import a_job, a_poem
+from tests.fakes.jobs import a_poem
 from tests.fakes.plans import scans
 from tests.fakes.telegram import TOKEN, FakeTelegram
 
@@ -33,24 +28,6 @@ async def anthology(tmp_path):
         yield opened
 
 
-async def write(anthology, job, *, chat=GROUP, person=ASKER, count=1, age_days=0.0):
-    """`person` asks for `count` poems, which `chat` was shown so long ago."""
-    context = Context(
-        address=Address(chat=chat),
-        language=Language.ZH,
-        script=Script.SIMPLIFIED,
-        glyphs="月",
-        temperature=0.7,
-        person=person,
-    )
-    poem = a_poem(a_job(job))
-    others = tuple(a_poem(a_job(job)) for _ in range(count - 1))
-    await anthology.poems.record(replace(poem, others=others), context)
-    shown_at = datetime.now(UTC) - timedelta(days=age_days)
-    shown = update(PoemRow).where(PoemRow.job == job).values(shown_at=shown_at)
-    await anthology.poems._database.transact(lambda session: session.execute(shown))
-
-
 async def vote(anthology, poem, up=0, down=0, chat=GROUP):
     for number in range(up + down):
         voted = 1 if number < up else -1
@@ -64,9 +41,9 @@ async def top(anthology, *, since=None, chat=GROUP):
 async def test_a_leaderboard_trusts_many_more_than_few(anthology):
     votes = {"tg:1": (1, 0), "tg:2": (9, 1), "tg:3": (2, 2), "tg:4": (3, 0), "tg:5": (0, 3)}
     for poem, (up, down) in votes.items():
-        await write(anthology, poem)
+        await write(anthology, poem, chat=GROUP)
         await vote(anthology, poem, up, down)
-    await write(anthology, "tg:6")
+    await write(anthology, "tg:6", chat=GROUP)
     assert await top(anthology) == ["tg:2", "tg:4", "tg:1"]
     [best] = await anthology.poems.top(GROUP, since=None, most=1)
     assert (best.up, best.stars) == (9, None)
@@ -74,7 +51,7 @@ async def test_a_leaderboard_trusts_many_more_than_few(anthology):
 
 async def test_the_stars_of_curators_count_in_place_of_their_votes(anthology):
     for poem in ("tg:1", "tg:2"):
-        await write(anthology, poem)
+        await write(anthology, poem, chat=GROUP)
         await vote(anthology, poem, up=1)
     await anthology.ratings.star("tg:1", person="telegram:900", chat=GROUP, stars=1)
     await anthology.ratings.star("tg:2", person=CURATOR, chat=GROUP, stars=4)
@@ -99,10 +76,10 @@ async def own(anthology, person):
 
 
 async def test_ones_own_poems_are_those_asked_for_and_those_liked(anthology):
-    await write(anthology, "tg:1", age_days=3)
-    await write(anthology, "tg:2", person=READER, age_days=2)
+    await write(anthology, "tg:1", chat=GROUP, person=ASKER, age_days=3)
+    await write(anthology, "tg:2", chat=GROUP, person=READER, age_days=2)
     await write(anthology, "tg:3", person=READER, chat=ELSEWHERE, age_days=1)
-    await write(anthology, "tg:4", person=READER)
+    await write(anthology, "tg:4", chat=GROUP, person=READER)
     for poem, liked in (("tg:1", 1), ("tg:2", 1), ("tg:4", -1)):
         await anthology.ratings.vote(poem, person=ASKER, chat=GROUP, vote=liked)
     assert await own(anthology, ASKER) == ["tg:2", "tg:1"]
@@ -111,7 +88,7 @@ async def test_ones_own_poems_are_those_asked_for_and_those_liked(anthology):
 
 
 async def test_of_several_only_the_picked_one_is_ones_own(anthology):
-    await write(anthology, "tg:1", count=3)
+    await write(anthology, "tg:1", chat=GROUP, person=ASKER, count=3)
     assert await own(anthology, ASKER) == ["tg:1", "tg:1#2", "tg:1#3"]
     await anthology.poems.pick(GROUP, "tg:1", 2)
     assert await own(anthology, ASKER) == ["tg:1#2"]
@@ -168,7 +145,7 @@ async def ask(fake, line, **where):
 
 async def test_the_best_poems_of_a_group_are_shown_to_all(fake, served):
     assert (await ask(fake, "/top", chat_id=-1)).text.startswith("还没有人喜欢的诗")
-    await write(served, "tg:1")
+    await write(served, "tg:1", chat=GROUP)
     await vote(served, "tg:1", up=2)
     await served.ratings.star("tg:1", person=CURATOR, chat=GROUP, stars=4)
     for words in ("/top", "/榜 本周", "/top WEEK"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.commands import COMMANDS, understand
 from bot.language import Language, Script, language_of, script_for
-from bot.requests import Answer, PoemRequest, Refusal, Situation, StyleRequest
+from bot.requests import Answer, PoemRequest, Refusal, Role, Situation, StyleRequest, role_for
 from bot.style import Style
 from engine.jobs import Cell
 from engine.verse.forms import FORMS, FormName
@@ -234,11 +234,22 @@ def test_style_alone_shows_the_style():
     )
 
 
+def test_menus_offer_a_command_to_those_who_may_give_it():
+    company = replace(SITUATION, direct=False)
+    for command in COMMANDS:
+        if command.audience is not Role.ANYONE:
+            request = understand(f"/{command.name} on", company)
+            assert request is not None
+            assert role_for(request) is command.audience
+
+
 @pytest.mark.parametrize("language", Language)
-def test_help_names_every_command(language):
+def test_help_names_every_command_but_those_of_curators(language):
     request = understand("/help", replace(SITUATION, language=language))
     assert isinstance(request, Answer)
-    assert all(f"/{command.name}" in request.text for command in COMMANDS)
+    for command in COMMANDS:
+        named = re.search(rf"^/{command.name}\b", request.text, re.MULTILINE)
+        assert bool(named) is (command.audience is not Role.CURATOR)
 
 
 @pytest.mark.parametrize("text", ["月", "hello", "/sing", "/poem@other_bot 月", "/sing@other_bot"])
