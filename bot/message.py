@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from bot.cards.card import Card
+from bot.cards.chart import Chart
 from bot.language import Language
 from engine.jobs import Job
 
@@ -155,6 +156,8 @@ class Message:
     """The picture to show instead of the text; the text is shown where it cannot be drawn."""
     language: Language | None = None
     """Of whoever asked for a card, for what then has to be said."""
+    chart: Chart | None = None
+    """The picture above the text, on platforms that show it; the text says the same."""
     attachment: Attachment | None = None
     """The file that it brings; `text` then says what it is."""
 
@@ -176,8 +179,9 @@ class Message:
         address = Address(**fields["address"])
         card = Card.from_fields(fields["card"]) if "card" in fields else None
         file = Attachment(**fields["attachment"]) if "attachment" in fields else None
-        read = {"address": address, "buttons": buttons, "card": card, "attachment": file}
-        return cls(**fields | read)
+        chart = Chart.from_fields(fields["chart"]) if "chart" in fields else None
+        read = {"address": address, "buttons": buttons, "card": card}
+        return cls(**fields | read | {"attachment": file, "chart": chart})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -319,11 +319,17 @@ STATS_RATINGS = Text(
     zh_hant="{days} 天來的評分：{count} 個",
     en="Ratings of the last {days} days: {count}",
 )
-STATS_CELL = Text(
-    zh="· {cell}：平均 {worth}（{count} 个；👎 或 ★ 是 0，👍 或 ★★★★★ 是 1）",
-    zh_hant="· {cell}：平均 {worth}（{count} 個；👎 或 ★ 是 0，👍 或 ★★★★★ 是 1）",
-    en="· {cell}: mean {worth} ({count}; 👎 or ★ is 0, 👍 or ★★★★★ is 1)",
+STATS_CELLS = Text(
+    zh="各模型的平均（👎、一星是 0，👍、五星是 1）：",
+    zh_hant="各模型的平均（👎、一星是 0，👍、五星是 1）：",
+    en="Means by cell (👎 and one star are 0, 👍 and five stars 1):",
 )
+STATS_CELL = Text(
+    zh="· {cell} {worth}（{count} 个）",
+    zh_hant="· {cell} {worth}（{count} 個）",
+    en="· {cell} {worth} ({count})",
+)
+STATS_DEBUTS = Text(zh="谁在写：", zh_hant="誰在寫：", en="Who wrote:")
 STATS_AGREEMENT = Text(
     zh="编选人的一致程度：Krippendorff α = {alpha}（{count} 首；0.8 以上可靠）",
     zh_hant="編選人的一致程度：Krippendorff α = {alpha}（{count} 首；0.8 以上可靠）",

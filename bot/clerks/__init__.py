@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb
+from bot.cards.chart import Chart
 from bot.message import Attachment, Button, Incoming, Message, Reply, Tap
 
 Act = Callable[[Any, Incoming, ChatSettings], Awaitable[Reply]]
@@ -42,6 +43,7 @@ def whisper(
     *,
     buttons: tuple[Button, ...] = (),
     attachment: Attachment | None = None,
+    chart: Chart | None = None,
 ) -> Reply:
     """Answer a line so that nobody but whoever asked sees it, on platforms that can."""
     answer = Message(
@@ -50,6 +52,7 @@ def whisper(
         text=text,
         buttons=buttons,
         attachment=attachment,
+        chart=chart,
         private=True,
     )
     return Reply(messages=(answer,))

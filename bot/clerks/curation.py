@@ -4,8 +4,9 @@ A review is one message that changes. All it remembers is in its buttons and in 
 goes on after any restart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
 
 from bot import texts
 from bot.agreement import alpha
@@ -14,6 +15,7 @@ from bot.anthology.chats import ChatSettings
 from bot.anthology.curation import Figures, Turn
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb, review_buttons
+from bot.cards.chart import Chart, Day, Mean, Term
 from bot.clerks import Act, TapAct, say, tell, whisper
 from bot.clerks.voting import and_ask_consent
 from bot.language import Language, Script
@@ -117,7 +119,34 @@ class CurationClerk:
         self, _request: StatsRequest, incoming: Incoming, _settings: ChatSettings
     ) -> Reply:
         figures = await self._anthology.curation.figures(days=DAYS)
-        return whisper(incoming, describe(figures, incoming.language))
+        return whisper(incoming, describe(figures, incoming.language), chart=picture(figures))
+
+
+def picture(figures: Figures) -> Chart:
+    """How the anthology fares, as a picture."""
+    return Chart(
+        days=tuple(Day(label=f"{day:%d}", ratings=number) for day, number in figures.by_day),
+        means=tuple(
+            Mean(cell=one.cell, worth=one.worth, ratings=one.ratings) for one in figures.by_cell
+        ),
+        terms=tuple(_terms(figures)),
+    )
+
+
+def _terms(figures: Figures) -> Iterator[Term]:
+    """When each checkpoint wrote, among the days of `figures`."""
+    first = datetime.combine(figures.by_day[0][0], time(), UTC)
+    span = timedelta(days=len(figures.by_day))
+    for place, debut in enumerate(figures.debuts):
+        followers = (one.at for one in figures.debuts[place + 1 :] if one.cell is debut.cell)
+        ends = next(followers, first + span)
+        yield Term(
+            cell=debut.cell,
+            # Of CELL-UTC-SHA8, what tells one from another.
+            label=debut.checkpoint.rpartition("-")[2],
+            begins=(debut.at - first) / span,
+            ends=(ends - first) / span,
+        )
 
 
 def describe(figures: Figures, language: Language) -> str:
@@ -126,6 +155,7 @@ def describe(figures: Figures, language: Language) -> str:
     lines = [
         texts.STATS_RATINGS.say(language, count=total, days=len(figures.by_day)),
         " ".join(f"{day:%m-%d} {number}" for day, number in figures.by_day if number),
+        texts.STATS_CELLS.say(language) if figures.by_cell else "",
     ]
     lines += [
         texts.STATS_CELL.say(language, cell=one.cell, worth=f"{one.worth:.2f}", count=one.ratings)
@@ -133,6 +163,7 @@ def describe(figures: Figures, language: Language) -> str:
     ]
     lines.append(_agreement(figures, language))
     lines.append(texts.STATS_CONSENTS.say(language, count=figures.consents))
+    lines.append(texts.STATS_DEBUTS.say(language) if figures.debuts else "")
     lines += [
         texts.STATS_DEBUT.say(language, date=one.at.date().isoformat(), checkpoint=one.checkpoint)
         for one in figures.debuts[-_DEBUTS:]

@@ -33,6 +33,7 @@ from telegram.error import (
 from bot import keys
 from bot.budget import Allowance, Budget, Pace
 from bot.cards.card import Card
+from bot.cards.chart import Chart
 from bot.cards.easel import Easel, excuse
 from bot.errors import (
     CardError,
@@ -98,6 +99,8 @@ class TelegramSender:
                 return message.edits
             if message.card is not None:
                 return await self._send_card(chat_id, message, message.card)
+            if message.chart is not None:
+                return await self._send_chart(chat_id, message, message.chart)
             return await self._send(chat_id, message)
         except TelegramError as error:
             if isinstance(error, Forbidden):
@@ -160,6 +163,16 @@ class TelegramSender:
             reply_markup=_keyboard(message.buttons),
         )
         await self._redis.set(key, sent.photo[-1].file_id, ex=keys.CARD_TTL_S)
+        return sent.message_id
+
+    async def _send_chart(self, chat_id: int, message: Message, chart: Chart) -> int:
+        sent = await self._bot.send_photo(
+            chat_id=chat_id,
+            photo=await self._easel.draw_chart(chart),
+            caption=message.text,
+            message_thread_id=message.address.thread,
+            reply_parameters=_reply_to(message.address.reply_to),
+        )
         return sent.message_id
 
     async def _edit(self, chat_id: int, message: Message, edits: int) -> None:

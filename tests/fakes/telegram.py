@@ -405,10 +405,8 @@ class FakeTelegram:
     async def _send_document(self, parameters: dict[str, Any]) -> Any:
         file = parameters.pop("document").decode()
         self.calls.append(("sendDocument", parameters))
-        caption = parameters.get("caption", "")
-        if len(caption.encode("utf-16-le")) // 2 > CAPTION_MAX:
-            raise ApiError(400, "Bad Request: message caption is too long")
-        return await self._show(caption, parameters, file=file)
+        self._refuse_caption(parameters)
+        return await self._show(parameters.get("caption", ""), parameters, file=file)
 
     async def _show(self, text: str, parameters: dict[str, Any], *, file: str | None = None) -> Any:
         chat_id = int(parameters["chat_id"])
@@ -429,6 +427,7 @@ class FakeTelegram:
     async def _send_photo(self, parameters: dict[str, Any]) -> Any:
         """A picture: uploaded, or one that Telegram has already, by its name."""
         self.calls.append(("sendPhoto", parameters))
+        self._refuse_caption(parameters)
         chat_id, photo = int(parameters["chat_id"]), parameters["photo"]
         self._refuse(chat_id, "a picture", parameters)
         if isinstance(photo, bytes):
@@ -542,6 +541,10 @@ class FakeTelegram:
         if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
             raise ApiError(400, "Bad Request: message is too long")
         self._refuse_parameters(parameters)
+
+    def _refuse_caption(self, parameters: dict[str, Any]) -> None:
+        if len(parameters.get("caption", "").encode("utf-16-le")) // 2 > CAPTION_MAX:
+            raise ApiError(400, "Bad Request: message caption is too long")
 
     def _refuse_parameters(self, parameters: dict[str, Any]) -> None:
         for row in (parameters.get("reply_markup") or {}).get("inline_keyboard", []):

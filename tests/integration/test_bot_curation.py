@@ -255,8 +255,10 @@ async def test_curators_see_the_figures(fake, kept, settings):
             await write(kept, f"tg:{number}", chat=GROUP)
             for person in (CURATOR, SECOND):
                 await star(kept, f"tg:{number}", 5 - number, person)
-        text = (await ask(fake, "/stats", language="en")).text
+        shown = await ask(fake, "/stats", language="en")
+    text = shown.text
+    assert shown.photo is not None
     assert "Ratings of the last 14 days: 4" in text
-    assert "· gru: mean 0.88 (4;" in text
+    assert "\n· gru 0.88 (4)\n" in text
     assert "Krippendorff's α = 1.00 (2 poems" in text
     assert "since " in text
