@@ -58,6 +58,23 @@ def whisper(
     return Reply(messages=(answer,))
 
 
+def instead(tap: Tap, text: str, buttons: tuple[Button, ...] = ()) -> Message:
+    """What the message that was tapped shall show from now on, to whom it was shown."""
+    return Message(
+        id=f"{tap.cause}/edit",
+        address=tap.address,
+        text=text,
+        edits=tap.message,
+        buttons=buttons,
+        private=True,
+    )
+
+
+def person_of(asked: Incoming) -> str:
+    """Whoever asks, with the platform; a chat that speaks as such is a person of its own."""
+    return asked.person or asked.address.chat
+
+
 def tell(tap: Tap, text: str = "", *more: Message, alert: bool = False) -> Reply:
     """Answer a tap, and show `more`."""
     return Reply(messages=(tap_answer(tap, text, alert=alert), *more))

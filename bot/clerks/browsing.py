@@ -10,9 +10,9 @@ from bot.anthology.chats import ChatSettings
 from bot.anthology.poems import Ranked
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb, page_buttons
-from bot.clerks import Act, TapAct, say, tell, whisper
+from bot.clerks import Act, TapAct, instead, person_of, say, tell, whisper
 from bot.language import Language, Script
-from bot.message import Button, Incoming, Message, Reply, Tap
+from bot.message import Button, Incoming, Reply, Tap
 from bot.render import render_verse
 from bot.requests import MineRequest, ModelRequest, Span, TopRequest
 from bot.texts import Text
@@ -75,23 +75,13 @@ class BrowsingClerk:
     async def _show_mine(
         self, _request: MineRequest, incoming: Incoming, settings: ChatSettings
     ) -> Reply:
-        # A chat that speaks as such is its own person, and has no poems.
-        person = incoming.person or incoming.address.chat
-        text, buttons = await self._page(person, 1, incoming.language, settings)
+        text, buttons = await self._page(person_of(incoming), 1, incoming.language, settings)
         return whisper(incoming, text, buttons=buttons)
 
     async def _turn_page(self, deed: Deed, tap: Tap, settings: ChatSettings) -> Reply:
         number = int(deed.argument) if deed.argument.isdecimal() else 1
         text, buttons = await self._page(tap.person, number, tap.language, settings)
-        shown = Message(
-            id=f"{tap.cause}/edit",
-            address=tap.address,
-            text=text,
-            edits=tap.message,
-            buttons=buttons,
-            private=True,
-        )
-        return tell(tap, "", shown)
+        return tell(tap, "", instead(tap, text, buttons))
 
     async def _page(
         self, person: str, number: int, language: Language, settings: ChatSettings

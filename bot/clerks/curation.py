@@ -16,10 +16,10 @@ from bot.anthology.curation import Figures, Turn
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb, review_buttons
 from bot.cards.chart import Chart, Day, Mean, Term
-from bot.clerks import Act, TapAct, say, tell, whisper
+from bot.clerks import Act, TapAct, instead, person_of, say, tell, whisper
 from bot.clerks.voting import and_ask_consent
 from bot.language import Language, Script
-from bot.message import Button, Incoming, Message, Reply, Tap
+from bot.message import Button, Incoming, Reply, Tap
 from bot.render import render_verse
 from bot.requests import CurateRequest, ReviewRequest, StatsRequest
 
@@ -67,9 +67,7 @@ class CurationClerk:
     async def _begin(
         self, _request: ReviewRequest, incoming: Incoming, settings: ChatSettings
     ) -> Reply:
-        # A chat that speaks as such is one curator.
-        person = incoming.person or incoming.address.chat
-        turn = await self._anthology.curation.turn(person, chat=_chat(incoming))
+        turn = await self._anthology.curation.turn(person_of(incoming), chat=_chat(incoming))
         text, buttons = _show(turn, incoming.language, settings)
         return whisper(incoming, text, buttons=buttons)
 
@@ -198,12 +196,4 @@ def _show(turn: Turn, language: Language, settings: ChatSettings) -> tuple[str, 
 
 def _change(tap: Tap, turn: Turn, settings: ChatSettings, said: str) -> Reply:
     text, buttons = _show(turn, tap.language, settings)
-    shown = Message(
-        id=f"{tap.cause}/edit",
-        address=tap.address,
-        text=text,
-        edits=tap.message,
-        buttons=buttons,
-        private=True,
-    )
-    return tell(tap, said, shown)
+    return tell(tap, said, instead(tap, text, buttons))

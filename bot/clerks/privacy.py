@@ -7,9 +7,9 @@ from bot import texts
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb, consent_buttons, forget_buttons
-from bot.clerks import Act, TapAct, tell, whisper
+from bot.clerks import Act, TapAct, instead, person_of, tell, whisper
 from bot.disclosure import describe, export
-from bot.message import Incoming, Message, Reply, Tap
+from bot.message import Incoming, Reply, Tap
 from bot.requests import ExportRequest, ForgetRequest, PrivacyRequest
 
 
@@ -80,27 +80,13 @@ class PrivacyClerk:
     async def _forget(self, deed: Deed, tap: Tap, _settings: ChatSettings) -> Reply:
         """Whoever taps is forgotten, whoever was asked; twice does no harm."""
         if deed.argument != "yes":
-            return tell(tap, "", _instead(tap, texts.FORGET_NOTHING.say(tap.language)))
+            return tell(tap, "", instead(tap, texts.FORGET_NOTHING.say(tap.language)))
         gone = await self._anthology.people.forget(tap.person, own_chat=_own_chat(tap))
         await self._traces.forget(tap.person)
         done = texts.FORGOTTEN.say(tap.language, ratings=gone.ratings, poems=gone.poems)
-        return tell(tap, "", _instead(tap, done))
-
-
-def person_of(incoming: Incoming) -> str:
-    """Who asks what only a person can: alone with the bot, or where it whispers, there is one.
-
-    A chat that speaks as such is its own person: nothing is kept about that one.
-    """
-    return incoming.person or incoming.address.chat
+        return tell(tap, "", instead(tap, done))
 
 
 def _own_chat(asked: Incoming | Tap) -> str | None:
     """The chat that belongs to whoever asks, if that is where they do."""
     return asked.address.chat if asked.direct else None
-
-
-def _instead(tap: Tap, text: str) -> Message:
-    return Message(
-        id=f"{tap.cause}/edit", address=tap.address, text=text, edits=tap.message, private=True
-    )

@@ -8,7 +8,7 @@ from bot import texts
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb, consent_buttons
-from bot.clerks import Act, TapAct, tap_answer, tell
+from bot.clerks import Act, TapAct, instead, tap_answer, tell
 from bot.message import Address, Message, Reaction, Reply, Tap
 
 
@@ -79,10 +79,7 @@ class VotingClerk:
         given = deed.argument == "yes"
         await self._anthology.people.answer(tap.person, given=given, language=tap.language)
         text = (texts.CONSENT_GIVEN if given else texts.CONSENT_REFUSED).say(tap.language)
-        changed = Message(
-            id=f"{tap.cause}/edit", address=tap.address, text=text, edits=tap.message, private=True
-        )
-        return tell(tap, "", changed)
+        return tell(tap, "", instead(tap, text))
 
 
 async def and_ask_consent(anthology: Anthology, tap: Tap, reply: Reply, *, whispers: bool) -> Reply:

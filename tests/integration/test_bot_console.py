@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import pty
 import re
@@ -279,3 +280,13 @@ async def test_an_engine_that_never_wakes_is_reported_and_stopped(home, monkeypa
         async with living_in(home):
             pass
     assert spawned[0].returncode is not None
+
+
+async def test_an_export_is_written_to_a_file_that_is_named(redis, chat, screen, tmp_path):
+    async with fake_engine(redis, answer=a_poem):
+        await chat.say("/poem 月")
+        await chat.say("/export")
+    saved = tmp_path / "yuefu.json"
+    assert str(saved) in screen.getvalue()
+    [poem] = json.loads(saved.read_text(encoding="utf-8"))["poems"]
+    assert poem["opening"] == "月"

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from bot.commands import COMMANDS, understand
 from bot.language import Language, Script, language_of, script_for
-from bot.requests import Answer, PoemRequest, Refusal, Role, Situation, StyleRequest, role_for
+from bot.requests import (
+    Answer,
+    ExportRequest,
+    ForgetRequest,
+    PoemRequest,
+    PrivacyRequest,
+    Refusal,
+    Role,
+    Situation,
+    StyleRequest,
+    role_for,
+)
 from bot.style import Style
 from engine.jobs import Cell
 from engine.verse.forms import FORMS, FormName
@@ -232,6 +243,30 @@ def test_style_alone_shows_the_style():
     assert understand("/style", situation) == Answer(
         text="现在的写法：lstm，温度 0.9，诗体七律。要改就发 /style gru 0.6 七绝。"
     )
+
+
+PERSONAL = {"privacy": PrivacyRequest, "export": ExportRequest, "forget": ForgetRequest}
+
+
+@pytest.mark.parametrize(("name", "kind"), PERSONAL.items())
+def test_personal_commands_are_for_private_chats_or_platforms_that_whisper(name, kind):
+    company = replace(SITUATION, direct=False)
+    assert isinstance(understand(f"/{name}", SITUATION), kind)
+    assert isinstance(understand(f"/{name}", replace(company, whispers=True)), kind)
+    assert f"/{name}" in a_refusal_of(f"/{name}", company)
+    linked = replace(company, private_link="https://t.me/poet?start=")
+    assert f"https://t.me/poet?start={name}" in a_refusal_of(f"/{name}", linked)
+
+
+@pytest.mark.parametrize(("name", "kind"), PERSONAL.items())
+def test_a_link_leads_to_a_personal_command_and_to_no_other(name, kind):
+    assert isinstance(understand(f"/start {name}", SITUATION), kind)
+    assert isinstance(understand("/start stats", SITUATION), Answer)
+    a_refusal_of(f"/start {name}", replace(SITUATION, direct=False))
+
+
+def test_what_concerns_a_company_is_not_said_alone():
+    assert "群里" in a_refusal_of("/curate on")
 
 
 def test_menus_offer_a_command_to_those_who_may_give_it():
