@@ -102,7 +102,7 @@ class Curation:
                 last=await session.scalar(_last(rater, place)),
             )
 
-        return await self._database.transact(look)
+        return await self._database.read(look)
 
     async def skip(self, poem: str, *, person: str) -> None:
         """Note that `person` does not want to rate a poem."""
@@ -148,7 +148,7 @@ class Curation:
                 consents=await session.scalar(_consents()) or 0,
             )
 
-        return await self._database.transact(count)
+        return await self._database.read(count)
 
 
 # --- review ---

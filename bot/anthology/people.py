@@ -120,7 +120,7 @@ class People:
     async def holdings(self, person: str) -> Holdings:
         """How much is kept about `person`."""
         known_as = self._database.known_as(person)
-        return await self._database.transact(lambda session: _holdings(session, known_as))
+        return await self._database.read(lambda session: _holdings(session, known_as))
 
     async def kept(self, person: str, *, own_chat: str | None) -> Kept:
         """All that is kept about `person`, and of `own_chat`, their chat with the bot alone."""
@@ -156,7 +156,7 @@ class People:
                 audit=(await session.scalars(audit)).all(),
             )
 
-        return await self._database.transact(collect)
+        return await self._database.read(collect)
 
     async def forget(self, person: str, *, own_chat: str | None) -> Holdings:
         """Delete all that is kept about `person`, and of `own_chat`; how much it was.

@@ -140,7 +140,7 @@ class Poems:
         Only those that more like than not. Of equals that with more ratings comes first, then the
         newer.
         """
-        statement = _top(self._database.known_as(chat), since).limit(most)
+        statement = _top(self._database.known_as(chat), since, most)
 
         async def rank(session: AsyncSession) -> Sequence[Ranked]:
             return [
@@ -149,7 +149,7 @@ class Poems:
                 for poem, up, stars in await session.execute(statement)
             ]
 
-        return await self._database.transact(rank)
+        return await self._database.read(rank)
 
     async def own(self, person: str, *, skip: int, most: int) -> Sequence[PoemRow]:
         """What `person` asked for or liked, the newest first: `most` of them after `skip`."""
@@ -158,28 +158,38 @@ class Poems:
         async def read(session: AsyncSession) -> Sequence[PoemRow]:
             return (await session.scalars(statement)).all()
 
-        return await self._database.transact(read)
+        return await self._database.read(read)
 
     async def count_own(self, person: str) -> int:
         """How many `person` asked for or liked."""
         own = _own(self._database.known_as(person)).subquery()
         statement = select(func.count()).select_from(own)
-        return await self._database.transact(lambda session: session.scalar(statement)) or 0
+        return await self._database.read(lambda session: session.scalar(statement)) or 0
 
 
-def _top(chat: str, since: datetime | None) -> Select[PoemRow, int, float | None]:
+def _top(chat: str, since: datetime | None, most: int) -> Select[PoemRow, int, float | None]:
     shown = PoemRow.shown_at.is_not(None) if since is None else PoemRow.shown_at >= since
-    return (
+    # Sorted without their lines, which are looked up for those few that come out on top.
+    best = (
         select(
-            PoemRow,
+            PoemRow.id,
             func.count().filter(RatingRow.vote == 1).label("up"),
             func.avg(RatingRow.stars).label("stars"),
+            _STANDING.label("standing"),
+            func.count().label("ratings"),
         )
         .join(RatingRow, RatingRow.poem == PoemRow.id)
         .where(PoemRow.chat == chat, shown)
         .group_by(PoemRow.id)
         .having(_STANDING > 0.5)
         .order_by(_STANDING.desc(), func.count().desc(), PoemRow.shown_at.desc())
+        .limit(most)
+        .subquery()
+    )
+    return (
+        select(PoemRow, best.c.up, best.c.stars)
+        .join(best, best.c.id == PoemRow.id)
+        .order_by(best.c.standing.desc(), best.c.ratings.desc(), PoemRow.shown_at.desc())
     )
 
 

@@ -3,8 +3,20 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, distinct, func, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    case,
+    delete,
+    distinct,
+    func,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.anthology.audit import audit_row
@@ -141,15 +153,15 @@ class Ratings:
         """
         named = frozenset(map(self._database.known_as, curators))
         after = ("", "")
-        while page := await self._database.transact(_reader_of(_training_page(after))):
-            for rating, poem in page:
-                yield _training_rating(rating, poem, curator=rating.rater in named)
-            after = (page[-1][0].poem, page[-1][0].rater)
+        while page := await self._database.read(_reader_of(_training_page(after))):
+            for row in page:
+                yield _training_rating(row, curator=row["rater"] in named)
+            after = (page[-1]["poem"], page[-1]["rater"])
 
     async def extent(self, selection: Selection) -> Extent:
         """How much `selection` holds."""
         chosen = self._chosen(selection)
-        return await self._database.transact(lambda session: _extent(session, chosen))
+        return await self._database.read(lambda session: _extent(session, chosen))
 
     async def undo(self, selection: Selection) -> Extent:
         """Delete the ratings of `selection`, and note it in the audit log; how much it was.
@@ -230,10 +242,15 @@ async def _drop(session: AsyncSession, row: RatingRow) -> None:
         await session.delete(row)
 
 
-def _training_page(after: tuple[str, str]) -> Select[RatingRow, PoemRow]:
+def _training_page(after: tuple[str, str]) -> Select[*tuple[Any, ...]]:
     """The ratings that may train the model, from the first beyond that poem and rater."""
+    of_poem = ("lines", "form", "rhyme", "cell", "checkpoint", "seed", "temperature", "theme")
+    of_rating = ("poem", "vote", "stars", "rater", "chat", "at")
+    columns = [getattr(PoemRow, name) for name in of_poem]
+    columns += [getattr(RatingRow, name) for name in of_rating]
     return (
-        select(RatingRow, PoemRow)
+        select(*columns)
+        .select_from(RatingRow)
         .join(PoemRow, PoemRow.id == RatingRow.poem)
         .join(ConsentRow, ConsentRow.rater == RatingRow.rater)
         .where(
@@ -246,31 +263,20 @@ def _training_page(after: tuple[str, str]) -> Select[RatingRow, PoemRow]:
     )
 
 
-def _training_rating(rating: RatingRow, poem: PoemRow, *, curator: bool) -> TrainingRating:
-    return TrainingRating(
-        poem=poem.id,
-        lines=tuple(poem.lines),
-        form=FormName(poem.form),
-        rhyme=poem.rhyme,
-        cell=Cell(poem.cell),
-        checkpoint=poem.checkpoint,
-        seed=poem.seed,
-        temperature=poem.temperature,
-        theme=poem.theme,
-        vote=rating.vote,
-        stars=rating.stars,
-        rater=rating.rater,
-        curator=curator,
-        chat=rating.chat,
-        at=rating.at,
-    )
+def _training_rating(row: RowMapping, *, curator: bool) -> TrainingRating:
+    typed = {
+        "lines": tuple(row["lines"]),
+        "form": FormName(row["form"]),
+        "cell": Cell(row["cell"]),
+    }
+    return TrainingRating(**{**row, **typed}, curator=curator)
 
 
 def _reader_of(
-    statement: Select[RatingRow, PoemRow],
-) -> Callable[[AsyncSession], Awaitable[Sequence[tuple[RatingRow, PoemRow]]]]:
-    async def read(session: AsyncSession) -> Sequence[tuple[RatingRow, PoemRow]]:
-        return [(rating, poem) for rating, poem in await session.execute(statement)]
+    statement: Select[*tuple[Any, ...]],
+) -> Callable[[AsyncSession], Awaitable[Sequence[RowMapping]]]:
+    async def read(session: AsyncSession) -> Sequence[RowMapping]:
+        return (await session.execute(statement)).mappings().all()
 
     return read
 
