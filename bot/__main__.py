@@ -1,4 +1,4 @@
-"""`python -m bot console`, `python -m bot telegram` and `python -m bot discord`."""
+"""`python -m bot console`, `telegram`, `discord` and `ratings`."""
 
 import asyncio
 import os
@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Yuefu in a chat.",
 )
+ratings = typer.Typer(no_args_is_help=True, help="The ratings that the model learns from.")
+app.add_typer(ratings, name="ratings")
 
 
 @app.command()
@@ -63,6 +65,34 @@ def discord() -> None:
     logs.configure(level=settings.log_level, secrets=settings.secrets)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(settings))
+
+
+@ratings.command()
+def undo(
+    person: Annotated[str | None, typer.Option(help="Who gave them: telegram:42.")] = None,
+    chat: Annotated[str | None, typer.Option(help="Where: telegram:-10042.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Given then or later: 2026-11-21, 2026-11-21T08:00+08:00.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Given before; UTC if no zone is said.")] = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else they are only counted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Delete ratings by person, chat or interval, so that no training meets them again."""
+    settings = load_settings(BotSettings)
+    from bot.upkeep import tell, tell_as_json, undo_ratings  # noqa: PLC0415
+
+    logs.configure(level=settings.log_level, secrets=settings.secrets)
+    extent = asyncio.run(
+        undo_ratings(settings, person=person, chat=chat, since=since, until=until, undone=yes)
+    )
+    typer.echo((tell_as_json if as_json else tell)(extent, undone=yes))
+
+
+@ratings.callback()
+def _ratings() -> None:
+    """Without it, the only command would take the place of the group."""
 
 
 def _open_log(settings: BotSettings) -> TextIO:

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.anthology import Anthology
+from bot.clerks.browsing import BrowsingClerk
+from bot.clerks.curation import CurationClerk
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
+from bot.clerks.privacy import PrivacyClerk, Traces
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
 from bot.limits import Limits
@@ -32,10 +35,12 @@ def make_desk(
     limits: Limits,
     company: Company,
     counters: Counters,
+    traces: Traces,
     client: str,
     words: Filter,
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
+    private_link: str = "",
     whispers: bool = False,
     card_label: bool = True,
     clock: Callable[[], float] = time.time,
@@ -48,10 +53,12 @@ def make_desk(
         limits: How many poems a person and a chat may ask for.
         company: Tells who runs a chat.
         counters: The counters below poems.
+        traces: What people leave behind outside the anthology.
         client: Whose reply stream poems go to.
         words: What nobody may ask for.
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
+        private_link: The address of a chat with the bot alone, up to a command to begin with.
         whispers: Whether the platform can show a message to one person in company.
         card_label: Whether cards say that a machine wrote the poem.
         clock: The Unix time in seconds.
@@ -69,10 +76,15 @@ def make_desk(
             voting,
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
+            PrivacyClerk(anthology, traces),
+            CurationClerk(anthology, whispers=whispers),
+            BrowsingClerk(engine=engine, anthology=anthology, clock=clock),
         ),
         words=words,
         curators=curators,
         bot_name=bot_name,
+        private_link=private_link,
+        whispers=whispers,
         clock=clock,
     )
     return Desk(responder=responder, voting=voting)

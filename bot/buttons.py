@@ -33,6 +33,17 @@ class Verb(StrEnum):
     """Show poem `subject` as a picture."""
     CONSENT = "consent"
     """The answer, `yes` or `no`, to whether ratings may train the model."""
+    FORGET = "forget"
+    """The answer, `yes` or `no`, to whether all that is kept about a person shall be deleted."""
+
+    MINE = "mine"
+    """Page `argument` of one's own poems."""
+    STAR = "star"
+    """`argument` stars for poem `subject`, and the next one to review."""
+    SKIP = "skip"
+    """No stars for poem `subject`, and the next one to review."""
+    BACK = "back"
+    """Take back what was said of poem `subject`, and review it again."""
 
 
 _VERBS = {verb.value: verb for verb in Verb}
@@ -97,6 +108,30 @@ def consent_buttons(yes: str, no: str) -> tuple[Button, ...]:
     return (
         _button(yes, Verb.CONSENT, argument="yes"),
         _button(no, Verb.CONSENT, argument="no"),
+    )
+
+
+def review_buttons(poem: str | None, last: str | None) -> tuple[Button, ...]:
+    """Stars for `poem`, the way past it, and the way back to the `last` one."""
+    back = () if last is None else (_button("↩", Verb.BACK, last),)
+    if poem is None:
+        return back
+    stars = tuple(_button(f"{n}★", Verb.STAR, poem, argument=str(n)) for n in range(1, 6))
+    return (*stars, _button("⏭", Verb.SKIP, poem), *back)
+
+
+def page_buttons(verb: Verb, page: int, pages: int) -> tuple[Button, ...]:
+    """The way to the pages before and after `page`, from 1, by `verb`."""
+    back = (_button("‹", verb, argument=str(page - 1)),) if page > 1 else ()
+    on = (_button("›", verb, argument=str(page + 1)),) if page < pages else ()
+    return back + on
+
+
+def forget_buttons(yes: str, no: str) -> tuple[Button, ...]:
+    """The two answers to the question whether to delete all that is kept about a person."""
+    return (
+        _button(yes, Verb.FORGET, argument="yes"),
+        _button(no, Verb.FORGET, argument="no"),
     )
 
 

@@ -10,15 +10,21 @@ from dataclasses import dataclass
 
 from bot import texts
 from bot.asking import read_acrostic_request, read_poem_request
+from bot.browsing import read_mine_request, read_model_request, read_top_request
+from bot.curation import read_curate_request, read_review_request, read_stats_request
 from bot.inspection import read_check_request
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
+from bot.privacy import read_export_request, read_forget_request, read_privacy_request
 from bot.quotation import TEXT_MAX
 from bot.requests import (
     Answer,
     PickRequest,
+    Refusal,
     Request,
+    Role,
     Situation,
+    Where,
     refuse,
 )
 from bot.rewriting import read_rewrite_request
@@ -59,6 +65,10 @@ class Command:
     """Whether it can be about a poem that is there already."""
     menu: Menu | None = None
     """How it is offered for a message with a poem in it, if it is."""
+    audience: Role = Role.ANYONE
+    """Whom menus offer it to; what it asks for says who may have it granted."""
+    where: Where = Where.ANYWHERE
+    """Where it can be given."""
 
 
 def understand(text: str, situation: Situation) -> Request | None:
@@ -76,7 +86,21 @@ def understand(text: str, situation: Situation) -> Request | None:
         return refuse(texts.UNKNOWN_COMMAND, situation) if meant else None
     if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
         return refuse(texts.BROKEN_TEXT, situation)
-    return command.read(f"{attached} {arguments}".strip(), situation)
+    return _misplaced(command, situation) or command.read(
+        f"{attached} {arguments}".strip(), situation
+    )
+
+
+def _misplaced(command: Command, situation: Situation) -> Refusal | None:
+    """Why `command` cannot be given here; None where it can."""
+    if command.where is Where.COMPANY and situation.direct:
+        return refuse(texts.IN_COMPANY_ONLY, situation)
+    if command.where is not Where.ALONE or situation.direct or situation.whispers:
+        return None
+    if not situation.private_link:
+        return refuse(texts.ALONE_ONLY, situation, command=command.name)
+    link = f"{situation.private_link}{command.name}"
+    return refuse(texts.ALONE_ONLY_AT, situation, link=link)
 
 
 def is_command(text: str) -> bool:
@@ -118,14 +142,18 @@ def _read_other(text: str, situation: Situation) -> Request:
 # --- /start, /help -------------------------------------------------------------------------
 
 
-def _read_start(_arguments: str, situation: Situation) -> Request:
+def _read_start(arguments: str, situation: Situation) -> Request:
+    """A greeting, or the personal command that a link (`Situation.private_link`) led to."""
+    command = _BY_NAME.get(arguments.casefold())
+    if command is not None and command.where is Where.ALONE:
+        return _misplaced(command, situation) or command.read("", situation)
     return Answer(text=texts.WELCOME.say(situation.language))
 
 
 def _read_help(_arguments: str, situation: Situation) -> Request:
     language = situation.language
     lines = [texts.HELP_HEADING.say(language)]
-    for command in COMMANDS:
+    for command in OFFERED:
         arguments = f" {command.arguments.say(language)}" if command.arguments else ""
         lines.append(f"/{command.name}{arguments} — {command.help.say(language)}")
     return Answer(text="\n".join(lines))
@@ -193,10 +221,77 @@ COMMANDS: tuple[Command, ...] = (
         help=texts.HELP_SCRIPT,
         read=read_script_request,
     ),
+    Command(
+        name="top",
+        aliases=("榜", "排行"),
+        arguments=texts.ARGUMENTS_TOP,
+        help=texts.HELP_TOP,
+        read=read_top_request,
+    ),
+    Command(
+        name="mine",
+        aliases=("我的", "我的诗", "我的詩"),
+        help=texts.HELP_MINE,
+        read=read_mine_request,
+        where=Where.ALONE,
+    ),
+    Command(
+        name="model",
+        aliases=("模型",),
+        help=texts.HELP_MODEL,
+        read=read_model_request,
+    ),
+    Command(
+        name="review",
+        aliases=("评选", "評選"),
+        help=texts.HELP_REVIEW,
+        read=read_review_request,
+        audience=Role.CURATOR,
+    ),
+    Command(
+        name="stats",
+        aliases=("统计", "統計"),
+        help=texts.HELP_STATS,
+        read=read_stats_request,
+        audience=Role.CURATOR,
+    ),
+    Command(
+        name="curate",
+        aliases=("编选", "編選"),
+        arguments=texts.ARGUMENTS_CURATE,
+        help=texts.HELP_CURATE,
+        read=read_curate_request,
+        audience=Role.ADMIN,
+        where=Where.COMPANY,
+    ),
+    Command(
+        name="privacy",
+        aliases=("隐私", "隱私"),
+        help=texts.HELP_PRIVACY,
+        read=read_privacy_request,
+        where=Where.ALONE,
+    ),
+    Command(
+        name="export",
+        aliases=("导出", "匯出"),
+        help=texts.HELP_EXPORT,
+        read=read_export_request,
+        where=Where.ALONE,
+    ),
+    Command(
+        name="forget",
+        aliases=("忘记我", "忘記我"),
+        help=texts.HELP_FORGET,
+        read=read_forget_request,
+        where=Where.ALONE,
+    ),
     Command(name="help", aliases=("帮助", "幫助"), help=texts.HELP_HELP, read=_read_help),
     Command(name="start", help=texts.HELP_START, read=_read_start),
 )
 """Every command, in the order in which menus show them."""
+
+OFFERED = tuple(command for command in COMMANDS if command.audience is not Role.CURATOR)
+"""The commands that everybody is told of."""
 
 _BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
 # People who write Chinese leave no space: in /诗月 and /poem月 the name ends where it is complete.

@@ -1,6 +1,7 @@
 """Everything that can go wrong in the bot, as one tree.
 
     BotError
+    ├── OrderError               an operator asks for what cannot be
     ├── HouseholdError           the engine or the embedded Valkey did not come up
     ├── AnthologyError           the database cannot be opened or migrated
     ├── InboxError
@@ -28,6 +29,10 @@ class BotError(Exception):
     def __str__(self) -> str:
         """What was said when it was raised, else the first line of the docstring."""
         return super().__str__() or (type(self).__doc__ or "").partition("\n")[0]
+
+
+class OrderError(BotError):
+    """What was asked for on the command line cannot be."""
 
 
 class HouseholdError(BotError):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from bot.cards.card import Card
+from bot.cards.chart import Chart
 from bot.language import Language
 from engine.jobs import Job
 
@@ -116,6 +117,16 @@ class Button:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A text file that goes with a message."""
+
+    name: str
+    """What it is called, with its ending."""
+    text: str
+    """What is in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Message:
     """One message to show, once.
 
@@ -145,6 +156,10 @@ class Message:
     """The picture to show instead of the text; the text is shown where it cannot be drawn."""
     language: Language | None = None
     """Of whoever asked for a card, for what then has to be said."""
+    chart: Chart | None = None
+    """The picture above the text, on platforms that show it; the text says the same."""
+    attachment: Attachment | None = None
+    """The file that it brings; `text` then says what it is."""
 
     def to_json(self) -> str:
         """This message as JSON; what it does not use is left out, so that old readers can."""
@@ -163,7 +178,10 @@ class Message:
         buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
         address = Address(**fields["address"])
         card = Card.from_fields(fields["card"]) if "card" in fields else None
-        return cls(**{**fields, "address": address, "buttons": buttons, "card": card})
+        file = Attachment(**fields["attachment"]) if "attachment" in fields else None
+        chart = Chart.from_fields(fields["chart"]) if "chart" in fields else None
+        read = {"address": address, "buttons": buttons, "card": card}
+        return cls(**fields | read | {"attachment": file, "chart": chart})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ def render_poem(poem: Poem, *, glyphs: str, script: Script, language: Language) 
 
     It is shown in `script`, except for `glyphs`: what the person fixed, just as it was typed.
     """
-    verse = _verse(poem, glyphs=glyphs, script=script)
+    verse = render_verse(poem, glyphs=glyphs, script=script)
     return f"{verse}\n\n{colophon([poem], language)}"
 
 
@@ -25,7 +25,7 @@ def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language
     if len(poems) == 1:
         return render_poem(poems[0], glyphs=glyphs, script=script, language=language)
     numbered = [
-        f"{number}.\n{_verse(poem, glyphs=glyphs, script=script)}"
+        f"{number}.\n{render_verse(poem, glyphs=glyphs, script=script)}"
         for number, poem in enumerate(poems, start=1)
     ]
     end = f"{colophon(poems, language)}\n{texts.CHOOSE.say(language)}"
@@ -52,7 +52,8 @@ def colophon(poems: Sequence[Poem], language: Language) -> str:
     )
 
 
-def _verse(poem: Poem, *, glyphs: str, script: Script) -> str:
+def render_verse(poem: Poem, *, glyphs: str, script: Script) -> str:
+    """The poem alone, a couplet to a line, in `script` except for `glyphs`."""
     form = FORMS[poem.form]
     lines = show_lines(poem.lines, glyphs=glyphs, script=script)
     return "\n".join(form.punctuate(lines[index : index + 2]) for index in range(0, form.lines, 2))

@@ -25,6 +25,17 @@ class Role(Enum):
     opted in."""
 
 
+class Where(Enum):
+    """Where a command can be given."""
+
+    ANYWHERE = auto()
+    """Wherever the bot is."""
+    ALONE = auto()
+    """Alone with the bot, or in company where the platform can show the answer to one person."""
+    COMPANY = auto()
+    """In company: alone with the bot it would mean nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """Several poems that a chat was shown to choose from."""
@@ -53,6 +64,11 @@ class Situation:
     """Whether the person speaks to the bot alone; in company only commands are meant for it."""
     bot_name: str = ""
     """What stands after the @ in `/poem@name`."""
+    whispers: bool = False
+    """Whether the platform can show an answer to one person in company."""
+    private_link: str = ""
+    """The address that opens a chat with the bot alone, up to the command to begin with; empty
+    where the platform has none."""
     poem: str | None = None
     """The text that the person speaks of: what they reply to, or the last poem shown to them."""
     choice: Choice | None = None
@@ -132,6 +148,75 @@ class CardRequest:
     """Width to height."""
 
 
+class Span(Enum):
+    """How far back a leaderboard looks."""
+
+    DAY = auto()
+    """A day."""
+    WEEK = auto()
+    """Seven days."""
+    MONTH = auto()
+    """Thirty days."""
+    ALL = auto()
+    """To the first poem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopRequest:
+    """The best poems of the chat are wanted."""
+
+    span: Span
+    """Of when."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineRequest:
+    """Somebody wants to see the poems that they asked for or liked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Somebody wants to know which models write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewRequest:
+    """A curator wants to rate poems, one after the other."""
+
+    role: ClassVar[Role] = Role.CURATOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurateRequest:
+    """The admins of a chat shall be curators of its poems, or no longer."""
+
+    role: ClassVar[Role] = Role.ADMIN
+    on: bool
+    """Whether they shall."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsRequest:
+    """A curator wants to know how the anthology fares."""
+
+    role: ClassVar[Role] = Role.CURATOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyRequest:
+    """Somebody wants to know what is kept about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Somebody wants to have all that is kept about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetRequest:
+    """Somebody wants all that is kept about them to be deleted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """All that is wanted is something to read."""
@@ -155,6 +240,15 @@ Request = (
     | ScriptRequest
     | PickRequest
     | CardRequest
+    | TopRequest
+    | MineRequest
+    | ModelRequest
+    | ReviewRequest
+    | CurateRequest
+    | StatsRequest
+    | PrivacyRequest
+    | ExportRequest
+    | ForgetRequest
     | Answer
     | Refusal
 )

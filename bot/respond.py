@@ -16,18 +16,21 @@ from bot import texts
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.anthology.tables import PoemRow
-from bot.buttons import Deed
+from bot.buttons import Deed, Verb
 from bot.clerks import Clerk, say, tell
 from bot.clerks.writing import render_rows
 from bot.commands import is_command, speaks_of_a_poem, understand
 from bot.message import Incoming, Reply, Tap
 from bot.moderation import Filter, permit
-from bot.requests import Answer, Choice, Refusal, Request, Role, Situation, role_for
+from bot.requests import Answer, Choice, Refusal, Role, Situation, role_for
 from bot.submit import seed_of
 from engine.client import EngineClient
 
 REFUSALS = {Role.ADMIN: texts.ADMINS_ONLY, Role.CURATOR: texts.CURATORS_ONLY}
 """What people are told who may not."""
+
+TAP_ROLES = dict.fromkeys((Verb.STAR, Verb.SKIP, Verb.BACK), Role.CURATOR)
+"""Who may tap what not everybody may."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +56,8 @@ class Responder:
         words: Filter,
         curators: frozenset[str] = frozenset(),
         bot_name: str = "",
+        private_link: str = "",
+        whispers: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Have `clerks` act; nobody may ask for what holds one of `words`.
@@ -67,6 +72,8 @@ class Responder:
         self._words = words
         self._curators = curators
         self._bot_name = bot_name
+        self._private_link = private_link
+        self._whispers = whispers
         self._clock = clock
 
     async def respond(self, incoming: Incoming) -> Reply:
@@ -89,7 +96,7 @@ class Responder:
         log.info("→", action="request", cause=incoming.cause, kind=type(request).__name__)
         if isinstance(request, Answer | Refusal):
             return say(incoming, request.text)
-        if not await self._may(request, incoming, settings):
+        if not await self._may(role_for(request), incoming, settings):
             return say(incoming, REFUSALS[role_for(request)].say(incoming.language))
         return await self._acts[type(request)](request, incoming, settings)
 
@@ -108,25 +115,28 @@ class Responder:
         log.info("→", action="tap", cause=tap.cause, verb=deed.verb if deed else None)
         if deed is None or deed.verb not in self._taps:
             return tell(tap, texts.TAP_UNKNOWN.say(tap.language))
+        role = TAP_ROLES.get(deed.verb, Role.ANYONE)
+        if not await self._may(role, tap, settings):
+            return tell(tap, REFUSALS[role].say(tap.language), alert=True)
         return await self._taps[deed.verb](deed, tap, settings)
 
-    async def _may(self, request: Request, incoming: Incoming, settings: ChatSettings) -> bool:
-        """Whether whoever said `incoming` may have `request` granted."""
-        match role_for(request):
+    async def _may(self, role: Role, asked: Incoming | Tap, settings: ChatSettings) -> bool:
+        """Whether whoever asked has that role there."""
+        match role:
             case Role.ANYONE:
                 return True
             case Role.ADMIN:
-                return incoming.direct or await self._is_admin(incoming)
+                return asked.direct or await self._is_admin(asked)
             case Role.CURATOR:
-                return incoming.person in self._curators or (
-                    settings.admins_curate and await self._is_admin(incoming)
+                return asked.person in self._curators or (
+                    settings.admins_curate and await self._is_admin(asked)
                 )
 
-    async def _is_admin(self, incoming: Incoming) -> bool:
-        if incoming.admin is not None:
-            return incoming.admin
-        return incoming.person is not None and await self._company.is_admin(
-            incoming.address.chat, incoming.person
+    async def _is_admin(self, asked: Incoming | Tap) -> bool:
+        if asked.admin is not None:
+            return asked.admin
+        return asked.person is not None and await self._company.is_admin(
+            asked.address.chat, asked.person
         )
 
     async def _situation(self, incoming: Incoming, settings: ChatSettings) -> Situation:
@@ -142,6 +152,8 @@ class Responder:
             seed=seed_of(incoming.cause),
             direct=incoming.direct,
             bot_name=self._bot_name,
+            private_link=self._private_link,
+            whispers=self._whispers,
             poem=render_rows(_picked(shown)) if shown else incoming.quoted,
             choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )

@@ -71,6 +71,49 @@ HELP_SCRIPT = Text(
     zh_hant="選詩的字體：/script simplified、traditional，或 auto 隨開頭",
     en="choose the script of poems: /script simplified, traditional, or auto by the opening",
 )
+HELP_TOP = Text(
+    zh="这里最受喜欢的诗：/top week（day、week、month、all）",
+    zh_hant="這裡最受喜歡的詩：/top week（day、week、month、all）",
+    en="the best-liked poems of this chat: /top week (day, week, month, all)",
+)
+HELP_MINE = Text(
+    zh="你要过的和喜欢的诗", zh_hant="你要過的和喜歡的詩", en="poems that you asked for or liked"
+)
+HELP_MODEL = Text(
+    zh="现在是哪些模型在写", zh_hant="現在是哪些模型在寫", en="see which models are writing now"
+)
+ARGUMENTS_TOP = Text(
+    zh="day | week | month | all", zh_hant="day | week | month | all", en="day | week | month | all"
+)
+HELP_REVIEW = Text(
+    zh="给诗一首一首打分", zh_hant="給詩一首一首打分", en="rate poems, one after the other"
+)
+HELP_STATS = Text(
+    zh="看评分、各模型的得分和编选人是否一致",
+    zh_hant="看評分、各模型的得分和編選人是否一致",
+    en="see ratings, how each model does and how far curators agree",
+)
+HELP_CURATE = Text(
+    zh="让这里的管理员做编选人：/curate on，/curate off",
+    zh_hant="讓這裡的管理員做編選人：/curate on，/curate off",
+    en="let the admins of this chat be curators of its poems: /curate on, /curate off",
+)
+ARGUMENTS_CURATE = Text(zh="on | off", zh_hant="on | off", en="on | off")
+HELP_PRIVACY = Text(
+    zh="看我记下了你的什么，能不能用来训练",
+    zh_hant="看我記下了你的什麼，能不能用來訓練",
+    en="see what I keep about you, and whether I may learn from it",
+)
+HELP_EXPORT = Text(
+    zh="把我记下的关于你的一切给你",
+    zh_hant="把我記下的關於你的一切給你",
+    en="get all that I keep about you, as a file",
+)
+HELP_FORGET = Text(
+    zh="删除我记下的关于你的一切",
+    zh_hant="刪除我記下的關於你的一切",
+    en="delete all that I keep about you",
+)
 ARGUMENTS_LANG = Text(
     zh="zh | zh-Hant | en | auto", zh_hant="zh | zh-Hant | en | auto", en="zh | zh-Hant | en | auto"
 )
@@ -190,6 +233,213 @@ CONSENT_REFUSED = Text(
     zh_hant="好，你的評分不會用來訓練我。改主意就發 /privacy。",
     en="Very well. I will not learn from your ratings; /privacy is there if you change your mind.",
 )
+TOP_DAY = Text(
+    zh="一天来这里最受喜欢的诗：",
+    zh_hant="一天來這裡最受喜歡的詩：",
+    en="The best-liked poems here, of one day:",
+)
+TOP_WEEK = Text(
+    zh="一周来这里最受喜欢的诗：",
+    zh_hant="一週來這裡最受喜歡的詩：",
+    en="The best-liked poems here, of one week:",
+)
+TOP_MONTH = Text(
+    zh="一月来这里最受喜欢的诗：",
+    zh_hant="一月來這裡最受喜歡的詩：",
+    en="The best-liked poems here, of one month:",
+)
+TOP_ALL = Text(
+    zh="这里一直以来最受喜欢的诗：",
+    zh_hant="這裡一直以來最受喜歡的詩：",
+    en="The best-liked poems here, of all time:",
+)
+TOP_NOTHING = Text(
+    zh="还没有人喜欢的诗；点诗下面的 👍，它就会上榜。",
+    zh_hant="還沒有人喜歡的詩；點詩下面的 👍，它就會上榜。",
+    en="No poem has been liked yet; tap 👍 below one to bring it here.",
+)
+MINE = Text(
+    zh="你要过的和喜欢的诗，共 {count} 首，第 {page}/{pages} 页：",
+    zh_hant="你要過的和喜歡的詩，共 {count} 首，第 {page}/{pages} 頁：",
+    en="Poems that you asked for or liked: {count} in all, page {page} of {pages}",
+)
+MINE_NOTHING = Text(
+    zh="还没有你要过或喜欢的诗；发 /poem 月 写一首。",
+    zh_hant="還沒有你要過或喜歡的詩；發 /poem 月 寫一首。",
+    en="You have not asked for a poem or liked one yet; send /poem 月 for one.",
+)
+MODELS = Text(zh="现在在写的模型：", zh_hant="現在在寫的模型：", en="The models that write now:")
+MODEL = Text(
+    zh="· {cell}：{checkpoint}", zh_hant="· {cell}：{checkpoint}", en="· {cell}: {checkpoint}"
+)
+MODEL_MADE = Text(
+    zh="· {cell}：{checkpoint}，{date} 训练",
+    zh_hant="· {cell}：{checkpoint}，{date} 訓練",
+    en="· {cell}: {checkpoint}, trained on {date}",
+)
+MODEL_HERE = Text(
+    zh="这里用 {cell}，/style 可换；在写和排队的有 {waiting} 首。",
+    zh_hant="這裡用 {cell}，/style 可換；在寫和排隊的有 {waiting} 首。",
+    en="This chat has {cell}, which /style changes; {waiting} poems are being written or wait.",
+)
+MODEL_NONE = Text(
+    zh="现在没有模型在运行；请过一会儿再试。",
+    zh_hant="現在沒有模型在執行；請過一會兒再試。",
+    en="No model is running now; please try again later.",
+)
+CURATE_ON = Text(
+    zh="好，这里的管理员可以用 /review 给这里的诗打分。",
+    zh_hant="好，這裡的管理員可以用 /review 給這裡的詩打分。",
+    en="Done. Admins of this chat can now rate its poems with /review.",
+)
+CURATE_OFF = Text(
+    zh="好，这里的管理员不再编选。",
+    zh_hant="好，這裡的管理員不再編選。",
+    en="Done. Admins of this chat are no longer curators.",
+)
+REVIEW = Text(
+    zh="看过 {done}/{total} 首，这首几颗星？",
+    zh_hant="看過 {done}/{total} 首，這首幾顆星？",
+    en="{done} of {total} reviewed. How many stars for this one?",
+)
+REVIEW_DONE = Text(
+    zh="{total} 首都看过了，多谢！有了新的再来 /review。",
+    zh_hant="{total} 首都看過了，多謝！有了新的再來 /review。",
+    en="All {total} are reviewed, thank you! Come back with /review when there are new ones.",
+)
+REVIEW_NOTHING = Text(
+    zh="还没有要看的诗；写了再来 /review。",
+    zh_hant="還沒有要看的詩；寫了再來 /review。",
+    en="There are no poems to review yet; come back with /review when there are.",
+)
+SKIPPED = Text(zh="跳过了。", zh_hant="跳過了。", en="Skipped.")
+TAKEN_BACK = Text(zh="收回了。", zh_hant="收回了。", en="Taken back.")
+STATS_RATINGS = Text(
+    zh="{days} 天来的评分：{count} 个",
+    zh_hant="{days} 天來的評分：{count} 個",
+    en="Ratings of the last {days} days: {count}",
+)
+STATS_CELLS = Text(
+    zh="各模型的平均（👎、一星是 0，👍、五星是 1）：",
+    zh_hant="各模型的平均（👎、一星是 0，👍、五星是 1）：",
+    en="Means by cell (👎 and one star are 0, 👍 and five stars 1):",
+)
+STATS_CELL = Text(
+    zh="· {cell} {worth}（{count} 个）",
+    zh_hant="· {cell} {worth}（{count} 個）",
+    en="· {cell} {worth} ({count})",
+)
+STATS_DEBUTS = Text(zh="谁在写：", zh_hant="誰在寫：", en="Who wrote:")
+STATS_AGREEMENT = Text(
+    zh="编选人的一致程度：Krippendorff α = {alpha}（{count} 首；0.8 以上可靠）",
+    zh_hant="編選人的一致程度：Krippendorff α = {alpha}（{count} 首；0.8 以上可靠）",
+    en="How far curators agree: Krippendorff's α = {alpha} ({count} poems; reliable from 0.8 on)",
+)
+STATS_NO_AGREEMENT = Text(
+    zh="编选人的一致程度：还没有几个人都打过分的诗。",
+    zh_hant="編選人的一致程度：還沒有幾個人都打過分的詩。",
+    en="How far curators agree: nobody knows before several have rated the same poems.",
+)
+STATS_CONSENTS = Text(
+    zh="同意用评分训练的人：{count}",
+    zh_hant="同意用評分訓練的人：{count}",
+    en="People who let me learn from their ratings: {count}",
+)
+STATS_DEBUT = Text(
+    zh="· {date} 起用 {checkpoint}",
+    zh_hant="· {date} 起用 {checkpoint}",
+    en="· since {date}: {checkpoint}",
+)
+PRIVACY_HEADING = Text(
+    zh="我记下的，和留多久：", zh_hant="我記下的，和留多久：", en="What I keep, and for how long:"
+)
+PRIVACY_NAME = Text(
+    zh="· 你和聊天都只有代号，没有这里的密钥，谁也认不出；用户名和头像不记。",
+    zh_hant="· 你和聊天都只有代號，沒有這裡的密鑰，誰也認不出；使用者名稱和頭像不記。",
+    en="· You and your chats stand there under pseudonyms that nobody can read without the key of "
+    "this bot; I keep no names and no pictures.",
+)
+PRIVACY_POEMS = Text(
+    zh="· 写出的诗，连同要的开头、韵和题材：一直留着。编选人会读到诗，不知道是谁要的。",
+    zh_hant="· 寫出的詩，連同要的開頭、韻和題材：一直留著。編選人會讀到詩，不知道是誰要的。",
+    en="· The poems, with the opening, rhyme and theme asked for: until deleted. Curators may read "
+    "poems, without knowing who asked.",
+)
+PRIVACY_RATINGS = Text(
+    zh="· 你的评分、给的时间和地方，你对训练的答复，聊天的设置：一直留着。",
+    zh_hant="· 你的評分、給的時間和地方，你對訓練的答覆，聊天的設定：一直留著。",
+    en="· Your ratings with time and chat, what you said about training, and what a chat chose: "
+    "until deleted.",
+)
+PRIVACY_BRIEF = Text(
+    zh="· 消息本身：答复完就删，编号留 48 小时，计数限额 24 小时；出错的留给管理员查看。",
+    zh_hant="· 訊息本身：答覆完就刪，編號留 48 小時，計數限額 24 小時；出錯的留給管理員查看。",
+    en="· Messages themselves: until answered; their numbers 48 hours, and counts for limits 24; "
+    "what failed, until whoever runs me has looked at it.",
+)
+PRIVACY_HELD = Text(
+    zh="现在有你要的 {poems} 首诗、你的 {ratings} 个评分。",
+    zh_hant="現在有你要的 {poems} 首詩、你的 {ratings} 個評分。",
+    en="By now: {poems} poems that you asked for, {ratings} ratings of yours.",
+)
+PRIVACY_ASKED = Text(
+    zh="你还没有答复能否用评分训练我，所以没有用。",
+    zh_hant="你還沒有答覆能否用評分訓練我，所以沒有用。",
+    en="You have not said whether I may learn from your ratings, so I do not.",
+)
+PRIVACY_GIVEN = Text(
+    zh="{date} 你同意用评分训练我。",
+    zh_hant="{date} 你同意用評分訓練我。",
+    en="On {date} you allowed me to learn from your ratings.",
+)
+PRIVACY_REFUSED = Text(
+    zh="{date} 你不同意用评分训练我，所以没有用。",
+    zh_hant="{date} 你不同意用評分訓練我，所以沒有用。",
+    en="On {date} you asked me not to learn from your ratings, so I do not.",
+)
+PRIVACY_DO = Text(
+    zh="/export 全部给你，/forget 全部删除。",
+    zh_hant="/export 全部給你，/forget 全部刪除。",
+    en="/export gives you all of it, /forget deletes it.",
+)
+EXPORTED = Text(
+    zh="这是我记下的关于你的一切。",
+    zh_hant="這是我記下的關於你的一切。",
+    en="This is all that I keep about you.",
+)
+EXPORTED_PART = Text(
+    zh="这是我记下的关于你的一切；私聊里的诗和设置，请在私聊里再发 /export。",
+    zh_hant="這是我記下的關於你的一切；私聊裡的詩和設定，請在私聊裡再發 /export。",
+    en="This is all that I keep about you; for what belongs to our private chat, "
+    "send /export there too.",
+)
+FORGET_SURE = Text(
+    zh="要删除我记下的关于你的一切吗？评分、答复、这里的诗和设置都会没有，不能恢复；"
+    "别处的诗留着，但不再记得是你要的。",
+    zh_hant="要刪除我記下的關於你的一切嗎？評分、答覆、這裡的詩和設定都會沒有，不能恢復；"
+    "別處的詩留著，但不再記得是你要的。",
+    en="Shall I delete all that I keep about you? Your ratings, your answers, the poems and "
+    "settings of this chat will be gone for good; poems elsewhere stay, but no longer as yours.",
+)
+FORGET_PART_SURE = Text(
+    zh="要删除我记下的关于你的一切吗？评分和答复会没有，不能恢复；诗留着，但不再记得是你要的。"
+    "私聊里的诗和设置，请在私聊里再发 /forget。",
+    zh_hant="要刪除我記下的關於你的一切嗎？評分和答覆會沒有，不能恢復；詩留著，但不再記得是你要的。"
+    "私聊裡的詩和設定，請在私聊裡再發 /forget。",
+    en="Shall I delete all that I keep about you? Your ratings and answers will be gone for good; "
+    "poems stay, but no longer as yours. For those of our private chat, send /forget there too.",
+)
+FORGET_YES = Text(zh="全部删除", zh_hant="全部刪除", en="Delete it")
+FORGET_NO = Text(zh="算了", zh_hant="算了", en="Keep it")
+FORGOTTEN = Text(
+    zh="删好了：{ratings} 个评分、{poems} 首诗里你的代号。以后我们从头来过。",
+    zh_hant="刪好了：{ratings} 個評分、{poems} 首詩裡你的代號。以後我們從頭來過。",
+    en="It is done: {ratings} ratings are deleted, and {poems} poems no longer know you. "
+    "We begin anew.",
+)
+FORGET_NOTHING = Text(
+    zh="好，什么也没删。", zh_hant="好，什麼也沒刪。", en="Very well, nothing was deleted."
+)
 ANY_FORM = Text(zh="不限", zh_hant="不限", en="any")
 COLOPHON = Text(
     zh="{form} · {rhyme}韵 · {cell}",
@@ -267,6 +517,21 @@ ADMINS_ONLY = Text(
     zh_hant="這個設定只有群管理員能改。",
     en="Only admins of this chat can change that; please ask one.",
 )
+ALONE_ONLY = Text(
+    zh="这是你自己的事，请私下对我发 /{command}。",
+    zh_hant="這是你自己的事，請私下對我發 /{command}。",
+    en="That is between you and me; please send me /{command} in a private chat.",
+)
+ALONE_ONLY_AT = Text(
+    zh="这是你自己的事，请私下问我：{link}",
+    zh_hant="這是你自己的事，請私下問我：{link}",
+    en="That is between you and me; please ask me in private: {link}",
+)
+IN_COMPANY_ONLY = Text(
+    zh="这个命令要在群里用；请在群里再发一次。",
+    zh_hant="這個命令要在群裡用；請在群裡再發一次。",
+    en="This command is for groups; please send it in one.",
+)
 CURATORS_ONLY = Text(
     zh="这个命令只给编选人用。",
     zh_hant="這個命令只給編選人用。",
@@ -291,6 +556,16 @@ CARD_OF_WHAT = Text(
     zh="要画哪一首？请回复我写的一首诗再发 /card。",
     zh_hant="要畫哪一首？請回覆我寫的一首詩再發 /card。",
     en="A card of which poem? Send /card in reply to one that I wrote.",
+)
+CURATE_UNCLEAR = Text(
+    zh="请说 on（开）或 off（关），比如 /curate on。",
+    zh_hant="請說 on（開）或 off（關），比如 /curate on。",
+    en="Say on or off; for example /curate on.",
+)
+SPAN_UNCLEAR = Text(
+    zh="可以看 day（一天）、week（一周）、month（一月）或 all（全部），比如 /top week。",
+    zh_hant="可以看 day（一天）、week（一週）、month（一月）或 all（全部），比如 /top week。",
+    en="Name day, week, month or all; for example /top week.",
 )
 POEM_UNKNOWN = Text(
     zh="这首诗我已经不记得了；请再用 /poem 写。",
@@ -616,6 +891,7 @@ CONSOLE_HINT = Text(
     en="/help lists the commands, /quit leaves.",
 )
 CONSOLE_WAKING = Text(zh="诗人正在醒来……", zh_hant="詩人正在醒來……", en="The poet is waking up …")
+CONSOLE_SAVED = Text(zh="文件在 {path}。", zh_hant="檔案在 {path}。", en="The file is {path}.")
 CONSOLE_NO_ANSWER = Text(
     zh="诗人没有回答；请看日志。",
     zh_hant="詩人沒有回答；請看日誌。",

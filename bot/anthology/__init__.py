@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bot.anthology.chats import Chats
+from bot.anthology.curation import Curation
 from bot.anthology.database import Database
 from bot.anthology.people import People
 from bot.anthology.poems import Poems
@@ -28,6 +29,7 @@ class Anthology:
         self.poems = Poems(database)
         self.ratings = Ratings(database)
         self.people = People(database)
+        self.curation = Curation(database)
 
     @classmethod
     @asynccontextmanager

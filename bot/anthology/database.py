@@ -28,6 +28,7 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 _BUSY_S = 10
+_READS = "yuefu_reads"
 _PAUSES_S = (0.1, 0.5, 1.0, 2.0)
 _AGAIN = (OperationalError, InterfaceError, OSError, IntegrityError)
 """The database is away, or somebody else has just made the row that was missing."""
@@ -44,6 +45,7 @@ class Database:
     def __init__(self, engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
         """Use `engine`, whose database has the newest tables. Most callers want `open`."""
         self._engine = engine
+        self._reading = engine.execution_options(**{_READS: True})
         self._pseudonyms = pseudonyms
 
     @classmethod
@@ -81,11 +83,24 @@ class Database:
         Raises:
             AnthologyError: it stays away, or what was asked of it cannot be.
         """
+        return await self._attempt(self._engine, work)
+
+    async def read(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Do `work`, which changes nothing and may take long: nobody who writes has to wait.
+
+        Raises:
+            AnthologyError: as `transact` does.
+        """
+        return await self._attempt(self._reading, work)
+
+    async def _attempt(
+        self, engine: AsyncEngine, work: Callable[[AsyncSession], Awaitable[T]]
+    ) -> T:
         pauses_s = iter(_PAUSES_S)
         while True:
             try:
                 async with (
-                    AsyncSession(self._engine, expire_on_commit=False) as session,
+                    AsyncSession(engine, expire_on_commit=False) as session,
                     session.begin(),
                 ):
                     return await work(session)
@@ -154,8 +169,9 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later fails at once if another wrote meanwhile;
-    # one that takes its turn at the start waits instead.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # one that takes its turn at the start waits instead. One that only reads needs no turn.
+    reads = connection.get_execution_options().get(_READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _brief(error: Exception) -> str:

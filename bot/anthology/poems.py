@@ -1,17 +1,45 @@
 """What the anthology knows of poems: each that was written, for whom, and where it is shown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import CompoundSelect, Select, exists, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from bot.anthology.chats import chat_row
 from bot.anthology.database import Database
-from bot.anthology.tables import ChatRow, PoemRow, ShowingRow
+from bot.anthology.ratings import WORTH
+from bot.anthology.tables import ChatRow, PoemRow, RatingRow, ShowingRow
 from bot.buttons import candidate_id
 from bot.submit import Context
 from engine.jobs import Poem
+
+LIKED_STARS = 4
+"""A curator who gives so many stars likes the poem."""
+
+PRIOR_RATINGS = 4
+"""Ratings that every poem is thought to have from the start, half of them good.
+
+A poem's standing is then the mean of a Beta(2, 2) posterior: with n ratings that are worth s
+together, (s + 2) / (n + 4). One 👍 gives 0.6, nine of ten 0.79, so a few cannot outrank many. It is
+the centre of the interval of A. Agresti and B. A. Coull, "Approximate is better than 'exact' for
+interval estimation of binomial proportions", The American Statistician 52 (1998) 119-126."""
+
+_STANDING = (func.sum(WORTH) + PRIOR_RATINGS / 2) / (func.count() + PRIOR_RATINGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """A poem in a leaderboard."""
+
+    poem: PoemRow
+    """The poem."""
+    up: int
+    """How many gave 👍."""
+    stars: float | None
+    """The mean of the curators' stars; None where there are none."""
 
 
 class Poems:
@@ -105,6 +133,87 @@ class Poems:
         """One poem, by its id, if it was written for `chat`."""
         row = await self.get(poem_id)
         return row if row is not None and row.chat == self._database.known_as(chat) else None
+
+    async def top(self, chat: str, *, since: datetime | None, most: int) -> Sequence[Ranked]:
+        """The best of `chat` that were shown since then, at most so many, the best one first.
+
+        Only those that more like than not. Of equals that with more ratings comes first, then the
+        newer.
+        """
+        statement = _top(self._database.known_as(chat), since, most)
+
+        async def rank(session: AsyncSession) -> Sequence[Ranked]:
+            return [
+                # PostgreSQL's mean is a Decimal.
+                Ranked(poem=poem, up=up, stars=None if stars is None else float(stars))
+                for poem, up, stars in await session.execute(statement)
+            ]
+
+        return await self._database.read(rank)
+
+    async def own(self, person: str, *, skip: int, most: int) -> Sequence[PoemRow]:
+        """What `person` asked for or liked, the newest first: `most` of them after `skip`."""
+        statement = _own_page(self._database.known_as(person)).offset(skip).limit(most)
+
+        async def read(session: AsyncSession) -> Sequence[PoemRow]:
+            return (await session.scalars(statement)).all()
+
+        return await self._database.read(read)
+
+    async def count_own(self, person: str) -> int:
+        """How many `person` asked for or liked."""
+        own = _own(self._database.known_as(person)).subquery()
+        statement = select(func.count()).select_from(own)
+        return await self._database.read(lambda session: session.scalar(statement)) or 0
+
+
+def _top(chat: str, since: datetime | None, most: int) -> Select[PoemRow, int, float | None]:
+    shown = PoemRow.shown_at.is_not(None) if since is None else PoemRow.shown_at >= since
+    # Sorted without their lines, which are looked up for those few that come out on top.
+    best = (
+        select(
+            PoemRow.id,
+            func.count().filter(RatingRow.vote == 1).label("up"),
+            func.avg(RatingRow.stars).label("stars"),
+            _STANDING.label("standing"),
+            func.count().label("ratings"),
+        )
+        .join(RatingRow, RatingRow.poem == PoemRow.id)
+        .where(PoemRow.chat == chat, shown)
+        .group_by(PoemRow.id)
+        .having(_STANDING > 0.5)
+        .order_by(_STANDING.desc(), func.count().desc(), PoemRow.shown_at.desc())
+        .limit(most)
+        .subquery()
+    )
+    return (
+        select(PoemRow, best.c.up, best.c.stars)
+        .join(best, best.c.id == PoemRow.id)
+        .order_by(best.c.standing.desc(), best.c.ratings.desc(), PoemRow.shown_at.desc())
+    )
+
+
+def _own(person: str) -> CompoundSelect[str]:
+    """The ids of the poems that the person of that pseudonym asked for or liked.
+
+    Of several poems of one request those that were passed over are left out.
+    """
+    sibling = aliased(PoemRow)
+    passed_over = exists().where(
+        sibling.job == PoemRow.job, sibling.picked_at.is_not(None), sibling.id != PoemRow.id
+    )
+    asked = select(PoemRow.id).where(
+        PoemRow.asker == person, PoemRow.shown_at.is_not(None), ~passed_over
+    )
+    liked = select(RatingRow.poem).where(
+        RatingRow.rater == person, or_(RatingRow.vote == 1, RatingRow.stars >= LIKED_STARS)
+    )
+    return union(asked, liked)
+
+
+def _own_page(person: str) -> Select[PoemRow]:
+    own = select(PoemRow).where(PoemRow.id.in_(_own(person)))
+    return own.order_by(PoemRow.shown_at.desc(), PoemRow.id)
 
 
 def _picked(rows: Sequence[PoemRow]) -> PoemRow | None:

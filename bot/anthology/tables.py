@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -77,7 +78,11 @@ class PoemRow(Base):
     """A poem that was written for a chat."""
 
     __tablename__ = "poems"
-    __table_args__ = (Index("ix_poems_shown_at", "shown_at"),)
+    __table_args__ = (
+        Index("ix_poems_shown_at", "shown_at"),
+        Index("ix_poems_chat_shown_at", "chat", "shown_at"),
+        Index("ix_poems_asker_shown_at", "asker", "shown_at"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     """The id of its job, with its number where that is not 1: `tg:5`, `tg:5#2`."""
@@ -86,7 +91,7 @@ class PoemRow(Base):
     number: Mapped[int]
     """Its place among them, from 1."""
     chat: Mapped[str] = mapped_column(
-        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), index=True
+        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE")
     )
     """The chat it was written for."""
     lines: Mapped[list[str]] = mapped_column(JSON)
@@ -115,7 +120,7 @@ class PoemRow(Base):
     """When it was shown; none where it never was."""
     picked_at: Mapped[datetime | None] = mapped_column(Moment)
     """When it was picked from several; none where it was not."""
-    asker: Mapped[str | None] = mapped_column(index=True)
+    asker: Mapped[str | None]
     """Who asked for it; none where nobody did, or nobody knows."""
     theme: Mapped[str]
     """What it was asked to be about; may be empty."""
@@ -157,10 +162,21 @@ class RatingRow(Base):
     """What one person thinks of one poem. Checkpoint, cell, style and seed are the poem's."""
 
     __tablename__ = "ratings"
+    __table_args__ = (
+        Index("ix_ratings_rater_at", "rater", "at"),
+        # Few of many ratings have stars.
+        Index(
+            "ix_ratings_poem_stars",
+            "poem",
+            "stars",
+            sqlite_where=text("stars IS NOT NULL"),
+            postgresql_where=text("stars IS NOT NULL"),
+        ),
+    )
 
     poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
     """The poem."""
-    rater: Mapped[str] = mapped_column(primary_key=True, index=True)
+    rater: Mapped[str] = mapped_column(primary_key=True)
     """The person's pseudonym."""
     vote: Mapped[int | None] = mapped_column(SmallInteger)
     """1 for 👍, -1 for 👎; none where only stars were given."""
@@ -172,6 +188,20 @@ class RatingRow(Base):
     """The pseudonym of the chat it was given in."""
     at: Mapped[datetime] = mapped_column(Moment, index=True)
     """When it was given or last changed."""
+
+
+class SkipRow(Base):
+    """A poem that a curator did not want to rate, and is not shown again."""
+
+    __tablename__ = "skips"
+    __table_args__ = (Index("ix_skips_rater_at", "rater", "at"),)
+
+    poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
+    """The poem."""
+    rater: Mapped[str] = mapped_column(primary_key=True)
+    """The curator's pseudonym."""
+    at: Mapped[datetime] = mapped_column(Moment)
+    """When they did."""
 
 
 class ConsentRow(Base):
@@ -209,5 +239,7 @@ class AuditRow(Base):
     """What: `undo`, `forget`, `consent`, `promote` …"""
     actor: Mapped[str | None] = mapped_column(index=True)
     """The pseudonym of whoever did it; none for the operator, and for who is forgotten."""
+    subject: Mapped[str | None] = mapped_column(index=True)
+    """The pseudonym of the person or chat it was done to, where that is somebody else."""
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Figures and pseudonyms; nothing that a person wrote."""
+    """Figures: no pseudonym, which nobody could find again there, and nothing a person wrote."""

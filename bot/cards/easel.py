@@ -8,6 +8,7 @@ from typing import Self
 
 from bot import texts
 from bot.cards.card import Card
+from bot.cards.chart import Chart, draw_chart
 from bot.cards.drawing import draw
 from bot.cards.fonts import CardFont, find_font
 from bot.errors import CardError, GlyphsMissingError, NoFontError
@@ -45,6 +46,11 @@ class Easel:
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._draw, card)
+
+    async def draw_chart(self, chart: Chart) -> bytes:
+        """The picture of `chart` as PNG; it needs no font of ours."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, draw_chart, chart)
 
     def close(self) -> None:
         """Finish the cards being drawn and drop those that wait."""

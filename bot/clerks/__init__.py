@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb
-from bot.message import Incoming, Message, Reply, Tap
+from bot.cards.chart import Chart
+from bot.message import Attachment, Button, Incoming, Message, Reply, Tap
 
 Act = Callable[[Any, Incoming, ChatSettings], Awaitable[Reply]]
 """Grants a request (`bot.requests`), of the type under which it is listed."""
@@ -34,6 +35,44 @@ class Clerk(Protocol):
 def say(asked: Incoming, text: str) -> Reply:
     """Answer a line with a line."""
     return Reply(messages=(Message(id=asked.cause, address=asked.address, text=text),))
+
+
+def whisper(
+    asked: Incoming,
+    text: str,
+    *,
+    buttons: tuple[Button, ...] = (),
+    attachment: Attachment | None = None,
+    chart: Chart | None = None,
+) -> Reply:
+    """Answer a line so that nobody but whoever asked sees it, on platforms that can."""
+    answer = Message(
+        id=asked.cause,
+        address=asked.address,
+        text=text,
+        buttons=buttons,
+        attachment=attachment,
+        chart=chart,
+        private=True,
+    )
+    return Reply(messages=(answer,))
+
+
+def instead(tap: Tap, text: str, buttons: tuple[Button, ...] = ()) -> Message:
+    """What the message that was tapped shall show from now on, to whom it was shown."""
+    return Message(
+        id=f"{tap.cause}/edit",
+        address=tap.address,
+        text=text,
+        edits=tap.message,
+        buttons=buttons,
+        private=True,
+    )
+
+
+def person_of(asked: Incoming) -> str:
+    """Whoever asks, with the platform; a chat that speaks as such is a person of its own."""
+    return asked.person or asked.address.chat
 
 
 def tell(tap: Tap, text: str = "", *more: Message, alert: bool = False) -> Reply:

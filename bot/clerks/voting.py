@@ -1,13 +1,14 @@
 """Counts votes, by button and by reaction, and asks once whether they may train the model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from bot import texts
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb, consent_buttons
-from bot.clerks import Act, TapAct, tell
+from bot.clerks import Act, TapAct, instead, tap_answer, tell
 from bot.message import Address, Message, Reaction, Reply, Tap
 
 
@@ -71,20 +72,28 @@ class VotingClerk:
             return tell(tap, texts.POEM_UNKNOWN.say(tap.language))
         if tap.message is not None:
             await self._counters.note(tap.address, tap.message, deed.subject)
-        if not await self._anthology.people.note_asked(tap.person, tap.language):
-            return tell(tap, thanks)
-        if tap.direct or self._whispers:
-            return tell(tap, thanks, _question(tap))
-        return tell(tap, texts.CONSENT_ELSEWHERE.say(tap.language), alert=True)
+        reply = tell(tap, thanks)
+        return await and_ask_consent(self._anthology, tap, reply, whispers=self._whispers)
 
     async def _note_consent(self, deed: Deed, tap: Tap, _settings: ChatSettings) -> Reply:
         given = deed.argument == "yes"
         await self._anthology.people.answer(tap.person, given=given, language=tap.language)
         text = (texts.CONSENT_GIVEN if given else texts.CONSENT_REFUSED).say(tap.language)
-        changed = Message(
-            id=f"{tap.cause}/edit", address=tap.address, text=text, edits=tap.message, private=True
-        )
-        return tell(tap, "", changed)
+        return tell(tap, "", instead(tap, text))
+
+
+async def and_ask_consent(anthology: Anthology, tap: Tap, reply: Reply, *, whispers: bool) -> Reply:
+    """`reply` to a tap that rated, and whether the person's ratings may train the model.
+
+    They are asked once. Where others would see the question, they are told where to answer it, in
+    place of the answer to the tap, with which a reply begins.
+    """
+    if not await anthology.people.note_asked(tap.person, tap.language):
+        return reply
+    if tap.direct or whispers:
+        return replace(reply, messages=(*reply.messages, _question(tap)))
+    elsewhere = tap_answer(tap, texts.CONSENT_ELSEWHERE.say(tap.language), alert=True)
+    return replace(reply, messages=(elsewhere, *reply.messages[1:]))
 
 
 def _question(tap: Tap) -> Message:

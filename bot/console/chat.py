@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from textwrap import indent
 from uuid import uuid4
 
@@ -11,11 +12,13 @@ from rich.console import Console
 from bot import texts
 from bot.answering import make_desk
 from bot.anthology import Anthology
+from bot.clerks.privacy import Traces
 from bot.deliver import compose
 from bot.household import household
 from bot.language import Language
+from bot.leftovers import Leftovers
 from bot.limits import Limits
-from bot.message import Address, Incoming
+from bot.message import Address, Attachment, Incoming
 from bot.moderation import Filter, Moderator, open_filter
 from bot.settings import BotSettings
 from bot.submit import PATIENCE_MS, Context, cause_of
@@ -43,8 +46,10 @@ class Chat:
         words: Filter,
         language: Language,
         screen: Console,
+        traces: Traces,
+        folder: Path,
     ) -> None:
-        """Speak `language` on `screen`, but none of `words`."""
+        """Speak `language` on `screen`, but none of `words`; files go into `folder`."""
         # A name of its own, for two consoles must not collect each other's poems.
         self._client = f"{CHAT}-{uuid4().hex}"
         self._engine = engine
@@ -52,6 +57,7 @@ class Chat:
         self._language = language
         self._screen = screen
         self._moderator = Moderator(words=words, engine=engine)
+        self._folder = folder
         alone = _Alone()
         desk = make_desk(
             engine=engine,
@@ -59,6 +65,7 @@ class Chat:
             limits=limits,
             company=alone,
             counters=alone,
+            traces=traces,
             client=self._client,
             words=words,
         )
@@ -81,6 +88,8 @@ class Chat:
             return False
         for message in reply.messages:
             self._show(message.text)
+            if message.attachment is not None:
+                self._save(message.attachment)
         return reply.job is None or await self._show_outcome(reply.job)
 
     async def _show_outcome(self, job: Job) -> bool:
@@ -110,6 +119,11 @@ class Chat:
                     if outcome is not None:
                         return delivery, outcome
                 await self._engine.done(delivery)
+
+    def _save(self, file: Attachment) -> None:
+        path = self._folder / file.name
+        path.write_text(file.text, encoding="utf-8")
+        self._show(texts.CONSOLE_SAVED.say(self._language, path=path))
 
     def _show(self, text: str) -> None:
         self._screen.print(indent(text, "  ") + "\n", soft_wrap=True)
@@ -151,4 +165,6 @@ async def open_chat(
             words=words,
             language=language,
             screen=screen,
+            traces=Leftovers(redis, CHAT),
+            folder=settings.data,
         )

@@ -77,8 +77,11 @@ class DiscordSender:
 
     async def _look_of(self, message: Message) -> Look:
         """What `message` shows: a card as a picture, where it can be drawn."""
+        if message.chart is not None:
+            picture = await self._easel.draw_chart(message.chart)
+            return Look(text=message.text, picture=picture, buttons=message.buttons)
         if message.card is None:
-            return Look(text=message.text, buttons=message.buttons)
+            return Look(text=message.text, attachment=message.attachment, buttons=message.buttons)
         try:
             picture = await self._easel.draw(message.card)
         except CardError as error:

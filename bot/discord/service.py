@@ -28,6 +28,7 @@ from bot.health import Health
 from bot.household import household
 from bot.inbox import Inbox
 from bot.lease import Lease
+from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
@@ -124,6 +125,7 @@ class _Service:
             limits=self.limits,
             company=DiscordCompany(),
             counters=tallies,
+            traces=Leftovers(self.redis, PLATFORM),
             client=PLATFORM,
             words=self.words,
             curators=self.settings.curator_names,

@@ -15,6 +15,7 @@ from telegram import (
     Bot,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
+    InputFile,
     LinkPreviewOptions,
     ReplyParameters,
 )
@@ -32,6 +33,7 @@ from telegram.error import (
 from bot import keys
 from bot.budget import Allowance, Budget, Pace
 from bot.cards.card import Card
+from bot.cards.chart import Chart
 from bot.cards.easel import Easel, excuse
 from bot.errors import (
     CardError,
@@ -42,7 +44,7 @@ from bot.errors import (
     UndeliverableError,
 )
 from bot.language import Language
-from bot.message import Address, Button, Message
+from bot.message import Address, Attachment, Button, Message
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 
 ALLOWANCE = Allowance(
@@ -97,6 +99,8 @@ class TelegramSender:
                 return message.edits
             if message.card is not None:
                 return await self._send_card(chat_id, message, message.card)
+            if message.chart is not None:
+                return await self._send_chart(chat_id, message, message.chart)
             return await self._send(chat_id, message)
         except TelegramError as error:
             if isinstance(error, Forbidden):
@@ -118,11 +122,24 @@ class TelegramSender:
             raise _send_error(error) from error
 
     async def _send(self, chat_id: int, message: Message) -> int:
+        if message.attachment is not None:
+            return await self._send_file(chat_id, message, message.attachment)
         sent = await self._bot.send_message(
             chat_id=chat_id,
             text=message.text,
             message_thread_id=message.address.thread,
             link_preview_options=LinkPreviewOptions(is_disabled=True),
+            reply_parameters=_reply_to(message.address.reply_to),
+            reply_markup=_keyboard(message.buttons),
+        )
+        return sent.message_id
+
+    async def _send_file(self, chat_id: int, message: Message, file: Attachment) -> int:
+        sent = await self._bot.send_document(
+            chat_id=chat_id,
+            document=InputFile(file.text.encode(), filename=file.name),
+            caption=message.text,
+            message_thread_id=message.address.thread,
             reply_parameters=_reply_to(message.address.reply_to),
             reply_markup=_keyboard(message.buttons),
         )
@@ -146,6 +163,16 @@ class TelegramSender:
             reply_markup=_keyboard(message.buttons),
         )
         await self._redis.set(key, sent.photo[-1].file_id, ex=keys.CARD_TTL_S)
+        return sent.message_id
+
+    async def _send_chart(self, chat_id: int, message: Message, chart: Chart) -> int:
+        sent = await self._bot.send_photo(
+            chat_id=chat_id,
+            photo=await self._easel.draw_chart(chart),
+            caption=message.text,
+            message_thread_id=message.address.thread,
+            reply_parameters=_reply_to(message.address.reply_to),
+        )
         return sent.message_id
 
     async def _edit(self, chat_id: int, message: Message, edits: int) -> None:
@@ -175,6 +202,7 @@ class TelegramSender:
 
 
 def _reply_to(message: int | None) -> ReplyParameters | None:
+    """The message to answer, which may be gone by now."""
     if message is None:
         return None
     return ReplyParameters(message_id=message, allow_sending_without_reply=True)

@@ -18,7 +18,7 @@ from bot.answering import make_desk
 from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
-from bot.commands import COMMANDS, load_tables
+from bot.commands import OFFERED, load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
@@ -28,6 +28,7 @@ from bot.household import household
 from bot.inbox import Inbox
 from bot.language import Language
 from bot.lease import Lease
+from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
@@ -148,11 +149,13 @@ class _Service:
             limits=self.limits,
             company=TelegramCompany(bot),
             counters=tallies,
+            traces=Leftovers(self.redis, PLATFORM),
             client=PLATFORM,
             words=self.words,
             curators=self.settings.curator_names,
             card_label=self.settings.card_label,
             bot_name=bot.username,
+            private_link=f"{bot.link}?start=",
         )
         handler = Handler(
             inbox=inbox,
@@ -192,7 +195,7 @@ class _Service:
 async def publish_commands(bot: Bot) -> None:
     """Fill the menu of commands, for those who read Chinese and for all others."""
     for code, language in ((None, Language.EN), ("zh", Language.ZH)):
-        menu = [BotCommand(command.name, command.help.say(language)) for command in COMMANDS]
+        menu = [BotCommand(command.name, command.help.say(language)) for command in OFFERED]
         try:
             await bot.set_my_commands(menu, language_code=code)
         except TelegramError as error:

@@ -28,6 +28,7 @@ from tests.fakes.delivery import Delivery
 TOKEN = "123456:A-token-that-only-the-tests-know"
 USERNAME = "yuefu_test_bot"
 TEXT_MAX = 4096
+CAPTION_MAX = 1024
 CALLBACK_DATA_MAX = 64
 CALLBACK_ANSWER_MAX = 200
 _CONFLICT = "conflict"
@@ -56,6 +57,8 @@ class Sent:
     at_s: float
     parameters: dict[str, Any]
     photo: str | None = None
+    file: str | None = None
+    """The text of the file that it brings."""
 
     @property
     def keyboard(self) -> list[list[dict[str, str]]]:
@@ -274,6 +277,7 @@ class FakeTelegram:
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
             "sendPhoto": self._send_photo,
+            "sendDocument": self._send_document,
             "editMessageText": self._edit_message_text,
             "editMessageReplyMarkup": self._edit_message_reply_markup,
             "getChatAdministrators": self._get_chat_administrators,
@@ -396,7 +400,16 @@ class FakeTelegram:
 
     async def _send_message(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("sendMessage", parameters))
-        chat_id, text = int(parameters["chat_id"]), parameters.get("text", "")
+        return await self._show(parameters.get("text", ""), parameters)
+
+    async def _send_document(self, parameters: dict[str, Any]) -> Any:
+        file = parameters.pop("document").decode()
+        self.calls.append(("sendDocument", parameters))
+        self._refuse_caption(parameters)
+        return await self._show(parameters.get("caption", ""), parameters, file=file)
+
+    async def _show(self, text: str, parameters: dict[str, Any], *, file: str | None = None) -> Any:
+        chat_id = int(parameters["chat_id"])
         self._refuse(chat_id, text, parameters)
         sent = Sent(
             chat_id=chat_id,
@@ -404,6 +417,7 @@ class FakeTelegram:
             message_id=self._next_message,
             at_s=time.monotonic(),
             parameters=parameters,
+            file=file,
         )
         self._next_message += 1
         self.sent.append(sent)
@@ -413,6 +427,7 @@ class FakeTelegram:
     async def _send_photo(self, parameters: dict[str, Any]) -> Any:
         """A picture: uploaded, or one that Telegram has already, by its name."""
         self.calls.append(("sendPhoto", parameters))
+        self._refuse_caption(parameters)
         chat_id, photo = int(parameters["chat_id"]), parameters["photo"]
         self._refuse(chat_id, "a picture", parameters)
         if isinstance(photo, bytes):
@@ -526,6 +541,10 @@ class FakeTelegram:
         if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
             raise ApiError(400, "Bad Request: message is too long")
         self._refuse_parameters(parameters)
+
+    def _refuse_caption(self, parameters: dict[str, Any]) -> None:
+        if len(parameters.get("caption", "").encode("utf-16-le")) // 2 > CAPTION_MAX:
+            raise ApiError(400, "Bad Request: message caption is too long")
 
     def _refuse_parameters(self, parameters: dict[str, Any]) -> None:
         for row in (parameters.get("reply_markup") or {}).get("inline_keyboard", []):

@@ -1,16 +1,17 @@
 """The anthology keeps styles and poems, and its tables are those that its code believes in."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import func, inspect, select, text
 
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.anthology.database import Database, _connect, migrate
-from bot.anthology.tables import Base
+from bot.anthology.tables import Base, PoemRow
 from bot.errors import AnthologyError
 from bot.language import Language, Script
 from bot.message import Address
@@ -206,6 +207,20 @@ async def test_an_address_that_is_no_database_is_said_to_be_none(address):
     with pytest.raises(AnthologyError):
         async with Anthology.open(address, PSEUDONYMS):
             pass
+
+
+async def test_whoever_reads_keeps_nobody_from_writing(anthology):
+    await anthology.poems.record(a_poem(a_job("tg:1")), context_in("telegram:1"))
+
+    async def read(session):
+        before = await session.scalar(select(func.count()).select_from(PoemRow))
+        async with asyncio.timeout(1):
+            await anthology.poems.record(a_poem(a_job("tg:2")), context_in("telegram:1"))
+        # And meets the anthology as it was when they began.
+        return before, await session.scalar(select(func.count()).select_from(PoemRow))
+
+    assert await anthology.poems._database.read(read) == (1, 1)
+    assert await anthology.poems.get("tg:2") is not None
 
 
 async def test_a_database_that_fails_is_reported_as_such_without_what_people_wrote(

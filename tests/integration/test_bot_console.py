@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import pty
 import re
@@ -18,6 +19,7 @@ from bot.console.chat import Chat
 from bot.console.service import run
 from bot.errors import HouseholdError
 from bot.language import Language
+from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.moderation import Filter
 from bot.pseudonyms import Pseudonyms
@@ -115,6 +117,8 @@ async def chat(redis, tmp_path, screen):
             words=Filter(),
             language=Language.EN,
             screen=Console(file=screen, width=80),
+            traces=Leftovers(redis, "console"),
+            folder=tmp_path,
         )
 
 
@@ -276,3 +280,13 @@ async def test_an_engine_that_never_wakes_is_reported_and_stopped(home, monkeypa
         async with living_in(home):
             pass
     assert spawned[0].returncode is not None
+
+
+async def test_an_export_is_written_to_a_file_that_is_named(redis, chat, screen, tmp_path):
+    async with fake_engine(redis, answer=a_poem):
+        await chat.say("/poem 月")
+        await chat.say("/export")
+    saved = tmp_path / "yuefu.json"
+    assert str(saved) in screen.getvalue()
+    [poem] = json.loads(saved.read_text(encoding="utf-8"))["poems"]
+    assert poem["opening"] == "月"

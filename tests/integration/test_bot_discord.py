@@ -1,6 +1,7 @@
 """The Discord bot in this process, between a Discord, a Valkey and an engine made for tests."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import pytest
@@ -320,6 +321,40 @@ async def test_a_private_question_is_answered_where_it_was_asked(fake, settings,
         await fake.until(lambda: fake.now(question).text != question.text)
     assert fake.now(question).private
     assert fake.now(question).buttons == []
+
+
+async def test_in_company_what_is_kept_of_a_person_is_told_to_them_alone(fake, settings, engine):
+    where = {"channel_id": CHANNEL, "guild": True}
+
+    async def ask(name):
+        asked = await fake.command(name, **where)
+        await fake.until(lambda: any(answer.private for answer in fake.answers(asked)))
+        [answer] = [answer for answer in fake.answers(asked) if answer.private]
+        return answer
+
+    async with serving(settings, fake):
+        poem = await poem_in(fake, **where)
+        await recorded(settings, poem.interaction)
+        assert (await ask("privacy")).buttons == ["consent:yes:", "consent:no:"]
+        kept = json.loads((await ask("export")).pictures[0])
+        assert [one["lines"][0] for one in kept["poems"]] == ["月月落空江"]
+        assert poem.text.startswith("月月落空江")
+        assert (await ask("mine")).text.count("月月落空江") == 1
+        question = await ask("forget")
+        await fake.tap(question, question.buttons[0], **where)
+        await fake.until(lambda: fake.now(question).text != question.text)
+        assert fake.now(question).private
+        assert "月月落空江" not in (await ask("mine")).text
+
+
+async def test_curators_see_the_figures_as_a_picture_with_words(fake, settings, engine):
+    settings = settings.model_copy(update={"curators": "discord:42"})
+    async with serving(settings, fake):
+        asked = await fake.command("stats", person=42)
+        await fake.until(lambda: any(answer.pictures for answer in fake.answers(asked)))
+    [answer] = [answer for answer in fake.answers(asked) if answer.pictures]
+    assert answer.pictures[0].startswith(b"\x89PNG")
+    assert "14" in answer.text
 
 
 async def test_another_poem_and_a_line_written_anew_stand_below_the_first(fake, settings, redis):

@@ -12,6 +12,7 @@ from bot.anthology import Anthology
 from bot.console.chat import Chat
 from bot.deliver import Deliverer
 from bot.language import Language, Script
+from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.message import Address, Incoming
 from bot.moderation import TRIES_AGAIN, Filter
@@ -193,7 +194,7 @@ def screen():
 
 
 @pytest.fixture
-def chat(redis, anthology, screen):
+def chat(redis, anthology, screen, tmp_path):
     return Chat(
         engine=EngineClient(redis),
         anthology=anthology,
@@ -201,6 +202,8 @@ def chat(redis, anthology, screen):
         words=WORDS,
         language=Language.ZH,
         screen=Console(file=screen, width=80),
+        traces=Leftovers(redis, "console"),
+        folder=tmp_path,
     )
 
 

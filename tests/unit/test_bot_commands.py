@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from bot.commands import COMMANDS, understand
 from bot.language import Language, Script, language_of, script_for
-from bot.requests import Answer, PoemRequest, Refusal, Situation, StyleRequest
+from bot.requests import (
+    Answer,
+    ExportRequest,
+    ForgetRequest,
+    PoemRequest,
+    PrivacyRequest,
+    Refusal,
+    Role,
+    Situation,
+    StyleRequest,
+    role_for,
+)
 from bot.style import Style
 from engine.jobs import Cell
 from engine.verse.forms import FORMS, FormName
@@ -234,11 +245,46 @@ def test_style_alone_shows_the_style():
     )
 
 
+PERSONAL = {"privacy": PrivacyRequest, "export": ExportRequest, "forget": ForgetRequest}
+
+
+@pytest.mark.parametrize(("name", "kind"), PERSONAL.items())
+def test_personal_commands_are_for_private_chats_or_platforms_that_whisper(name, kind):
+    company = replace(SITUATION, direct=False)
+    assert isinstance(understand(f"/{name}", SITUATION), kind)
+    assert isinstance(understand(f"/{name}", replace(company, whispers=True)), kind)
+    assert f"/{name}" in a_refusal_of(f"/{name}", company)
+    linked = replace(company, private_link="https://t.me/poet?start=")
+    assert f"https://t.me/poet?start={name}" in a_refusal_of(f"/{name}", linked)
+
+
+@pytest.mark.parametrize(("name", "kind"), PERSONAL.items())
+def test_a_link_leads_to_a_personal_command_and_to_no_other(name, kind):
+    assert isinstance(understand(f"/start {name}", SITUATION), kind)
+    assert isinstance(understand("/start stats", SITUATION), Answer)
+    a_refusal_of(f"/start {name}", replace(SITUATION, direct=False))
+
+
+def test_what_concerns_a_company_is_not_said_alone():
+    assert "群里" in a_refusal_of("/curate on")
+
+
+def test_menus_offer_a_command_to_those_who_may_give_it():
+    company = replace(SITUATION, direct=False)
+    for command in COMMANDS:
+        if command.audience is not Role.ANYONE:
+            request = understand(f"/{command.name} on", company)
+            assert request is not None
+            assert role_for(request) is command.audience
+
+
 @pytest.mark.parametrize("language", Language)
-def test_help_names_every_command(language):
+def test_help_names_every_command_but_those_of_curators(language):
     request = understand("/help", replace(SITUATION, language=language))
     assert isinstance(request, Answer)
-    assert all(f"/{command.name}" in request.text for command in COMMANDS)
+    for command in COMMANDS:
+        named = re.search(rf"^/{command.name}\b", request.text, re.MULTILINE)
+        assert bool(named) is (command.audience is not Role.CURATOR)
 
 
 @pytest.mark.parametrize("text", ["月", "hello", "/sing", "/poem@other_bot 月", "/sing@other_bot"])

@@ -1,0 +1,40 @@
+"""An anthology with something in it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import update
+
+from bot.anthology import Anthology
+from bot.anthology.tables import PoemRow
+from bot.language import Language, Script
+from bot.message import Address
+from bot.submit import Context
+from tests.fakes.jobs import a_job, a_poem
+
+
+async def write(
+    anthology: Anthology,
+    job: str,
+    *,
+    chat: str,
+    person: str | None = None,
+    count: int = 1,
+    age_days: float = 0.0,
+    glyphs: str = "月",
+) -> None:
+    """`person` asked for `count` poems, which `chat` was shown so long ago."""
+    context = Context(
+        address=Address(chat=chat),
+        language=Language.ZH,
+        script=Script.SIMPLIFIED,
+        glyphs=glyphs,
+        temperature=0.7,
+        person=person,
+        theme="邊塞",
+    )
+    others = tuple(a_poem(a_job(job)) for _ in range(count - 1))
+    await anthology.poems.record(replace(a_poem(a_job(job)), others=others), context)
+    shown_at = datetime.now(UTC) - timedelta(days=age_days)
+    shown = update(PoemRow).where(PoemRow.job == job).values(shown_at=shown_at)
+    await anthology.poems._database.transact(lambda session: session.execute(shown))
