@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.anthology import Anthology
+from bot.clerks.daily import DailyClerk
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.voting import Counters, VotingClerk
@@ -34,6 +35,7 @@ def make_desk(
     counters: Counters,
     client: str,
     words: Filter,
+    zone: str,
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
     whispers: bool = False,
@@ -50,6 +52,7 @@ def make_desk(
         counters: The counters below poems.
         client: Whose reply stream poems go to.
         words: What nobody may ask for.
+        zone: The time zone of poems of the day where a chat names none.
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
         whispers: Whether the platform can show a message to one person in company.
@@ -60,6 +63,7 @@ def make_desk(
     writing = WritingClerk(
         engine=engine, anthology=anthology, limits=limits, client=client, clock=clock
     )
+    daily = DailyClerk(anthology, zone=zone, clock=clock)
     responder = Responder(
         engine=engine,
         anthology=anthology,
@@ -67,6 +71,7 @@ def make_desk(
         clerks=(
             writing,
             voting,
+            daily,
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
         ),

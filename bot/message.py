@@ -145,6 +145,9 @@ class Message:
     """The picture to show instead of the text; the text is shown where it cannot be drawn."""
     language: Language | None = None
     """Of whoever asked for a card, for what then has to be said."""
+    until_ms: int | None = None
+    """Of a message that nobody asked for: the Unix time in ms until which it is worth showing. Not
+    to show it at all is better than to show it late or twice."""
 
     def to_json(self) -> str:
         """This message as JSON; what it does not use is left out, so that old readers can."""

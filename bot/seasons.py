@@ -99,6 +99,8 @@ def seasonal_character(today: date, seed: int) -> str:
     return Random(seed).choice(TERMS[term].openings)
 
 
+# Many chats have the same day, and the calendar takes some ms to tell.
+@lru_cache(maxsize=16)
 def occasion_of(day: date) -> Occasion | None:
     """What `day` itself is: a festival, else a solar term that begins on it, else nothing."""
     lunar = _lunar(day)

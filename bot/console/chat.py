@@ -11,6 +11,7 @@ from rich.console import Console
 from bot import texts
 from bot.answering import make_desk
 from bot.anthology import Anthology
+from bot.daily import Poster
 from bot.deliver import compose
 from bot.household import household
 from bot.language import Language
@@ -41,10 +42,11 @@ class Chat:
         anthology: Anthology,
         limits: Limits,
         words: Filter,
+        zone: str,
         language: Language,
         screen: Console,
     ) -> None:
-        """Speak `language` on `screen`, but none of `words`."""
+        """Speak `language` on `screen`, but none of `words`; times are those of `zone`."""
         # A name of its own, for two consoles must not collect each other's poems.
         self._client = f"{CHAT}-{uuid4().hex}"
         self._engine = engine
@@ -61,8 +63,17 @@ class Chat:
             counters=alone,
             client=self._client,
             words=words,
+            zone=zone,
         )
         self._responder = desk.responder
+        self._poster = Poster(
+            engine=engine, anthology=anthology, platform=CHAT, client=self._client
+        )
+
+    async def show_daily(self) -> None:
+        """Show the poem of the day, if it is due and no other console has shown it."""
+        for job in await self._poster.tick():
+            await self._show_outcome(job)
 
     async def say(self, line: str) -> bool:
         """Answer one line on the screen; False if it should have become a poem and did not."""
@@ -149,6 +160,7 @@ async def open_chat(
             anthology=anthology,
             limits=Limits(settings.with_set_limits_only(), pseudonyms),
             words=words,
+            zone=settings.zone,
             language=language,
             screen=screen,
         )

@@ -113,6 +113,7 @@ async def chat(redis, tmp_path, screen):
             anthology=anthology,
             limits=Limits(BotSettings(person_per_minute=2).with_set_limits_only(), pseudonyms),
             words=Filter(),
+            zone="Asia/Shanghai",
             language=Language.EN,
             screen=Console(file=screen, width=80),
         )
