@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bot.anthology import Anthology
 from bot.clerks.browsing import BrowsingClerk
 from bot.clerks.curation import CurationClerk
+from bot.clerks.daily import DailyClerk
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.privacy import PrivacyClerk, Traces
@@ -38,6 +39,7 @@ def make_desk(
     traces: Traces,
     client: str,
     words: Filter,
+    zone: str,
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
     private_link: str = "",
@@ -56,6 +58,7 @@ def make_desk(
         traces: What people leave behind outside the anthology.
         client: Whose reply stream poems go to.
         words: What nobody may ask for.
+        zone: The time zone of poems of the day where a chat names none.
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
         private_link: The address of a chat with the bot alone, up to a command to begin with.
@@ -67,6 +70,7 @@ def make_desk(
     writing = WritingClerk(
         engine=engine, anthology=anthology, limits=limits, client=client, clock=clock
     )
+    daily = DailyClerk(anthology, zone=zone, clock=clock)
     responder = Responder(
         engine=engine,
         anthology=anthology,
@@ -74,6 +78,7 @@ def make_desk(
         clerks=(
             writing,
             voting,
+            daily,
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
             PrivacyClerk(anthology, traces),

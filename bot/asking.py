@@ -19,8 +19,8 @@ OPENING_MAX = max(form.line_length for form in FORMS.values())
 ARGUMENTS_MAX = 200
 """Characters after a command that are looked at: more than any wish needs."""
 
-_FIRST_FORMS = (FormName.WUJUE, FormName.QIJUE)
-"""Short forms first, where nobody chose one: they are what a chat reads at a glance."""
+SHORT_FORMS = (FormName.WUJUE, FormName.QIJUE)
+"""What comes first where nobody chose a form: what a chat reads at a glance."""
 _OPENING = Quarrels(tone=texts.TONE_MISPLACED, rhyme=texts.OPENING_UNRHYMED)
 _HEADS = Quarrels(tone=texts.HEAD_MISPLACED, rhyme=texts.OPENING_UNRHYMED)
 
@@ -90,7 +90,7 @@ def _by_preference(asked: Sequence[FormName], situation: Situation) -> list[Form
     """The forms in the order in which to try them: the chat's own, then short ones, by chance."""
     shuffled = Random(situation.seed).sample(asked, len(asked))
     return sorted(
-        shuffled, key=lambda form: (form != situation.style.form, form not in _FIRST_FORMS)
+        shuffled, key=lambda form: (form != situation.style.form, form not in SHORT_FORMS)
     )
 
 

@@ -28,8 +28,10 @@ from bot.requests import (
     refuse,
 )
 from bot.rewriting import read_rewrite_request
+from bot.scheduling import read_daily_request
 from bot.texts import Text
 from bot.wording import number_of
+from bot.zones import find_zone
 from engine.verse.script import clean
 from engine.verse.tones import readings
 
@@ -117,8 +119,9 @@ def speaks_of_a_poem(text: str) -> bool:
 
 
 def load_tables() -> None:
-    """Load what the first request would wait for: the dictionary of tones and rhymes, a second."""
+    """Load what first requests would wait for: the dictionary of tones, a second; time zones."""
     readings("月")
+    find_zone("")
 
 
 def _split_head(text: str) -> tuple[str, str]:
@@ -206,6 +209,13 @@ COMMANDS: tuple[Command, ...] = (
         arguments=texts.ARGUMENTS_STYLE,
         help=texts.HELP_STYLE,
         read=read_style_request,
+    ),
+    Command(
+        name="daily",
+        aliases=("每日", "每日一诗", "每日一詩"),
+        arguments=texts.ARGUMENTS_DAILY,
+        help=texts.HELP_DAILY,
+        read=read_daily_request,
     ),
     Command(
         name="lang",

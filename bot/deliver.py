@@ -1,9 +1,9 @@
 """An outcome becomes a message in the outbox.
 
-Whatever the engine answers is told: a poem is shown, a failure is explained in the person's
-language. A poem is in the anthology before its outcome is let go, so that what people see is on
-record, as long as there is a database to record it in. A poem that may not be shown is neither
-told nor recorded; another is written in its place (`bot.moderation`).
+Whatever the engine answers is told: a poem is shown, a failure is explained in the language of the
+person, if anybody asked. A poem is in the anthology before its outcome is let go, so that what
+people see is on record, as long as there is a database to record it in. A poem that may not be
+shown is neither told nor recorded; another is written in its place (`bot.moderation`).
 """
 
 import structlog
@@ -19,7 +19,7 @@ from bot.render import render_poems
 from bot.submit import Context, cause_of
 from bot.texts import Text
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient
-from engine.jobs import Outcome, Poem, Reason
+from engine.jobs import Failure, Outcome, Poem, Reason
 
 _BATCH = 64
 
@@ -45,21 +45,27 @@ def compose(outcome: Outcome) -> Message:
     context = Context.from_fields(outcome.context)
     if isinstance(outcome, Poem):
         return _show(outcome, context)
-    text = FAILURES[outcome.reason].say(context.language)
-    return Message(id=cause_of(outcome.job_id), address=context.address, text=text)
+    return Message(
+        id=cause_of(outcome.job_id),
+        address=context.address,
+        text=FAILURES[outcome.reason].say(context.language),
+        until_ms=context.until_ms,
+    )
 
 
 def _show(poem: Poem, context: Context) -> Message:
     """A poem, or several with a button each."""
     poems = (poem, *poem.others)
+    text = render_poems(
+        poems, glyphs=context.glyphs, script=context.script, language=context.language
+    )
     return Message(
         id=cause_of(poem.job_id),
         address=context.address,
-        text=render_poems(
-            poems, glyphs=context.glyphs, script=context.script, language=context.language
-        ),
+        text=f"{context.heading}\n\n{text}" if context.heading else text,
         poem_id=poem.job_id,
         buttons=pick_buttons(poem.job_id, len(poems)) or poem_buttons(poem.job_id, Tally()),
+        until_ms=context.until_ms,
     )
 
 
@@ -105,7 +111,7 @@ class Deliverer:
         else:
             if isinstance(outcome, Poem):
                 await self._record(outcome)
-            if message is not None:
+            if message is not None and not _is_idle(outcome, message):
                 await self._outbox.put(message)
         await self._engine.done(delivery)
 
@@ -115,3 +121,11 @@ class Deliverer:
         except AnthologyError as error:
             # It costs us the record, but nobody their poem.
             log.error("! not recorded", action="deliver.record", job=poem.job_id, error=str(error))
+
+
+def _is_idle(outcome: Outcome | None, message: Message) -> bool:
+    """Whether `message` tells of a failure that nobody waits to hear of."""
+    if not isinstance(outcome, Failure) or message.until_ms is None:
+        return False
+    log.warning("! no poem", action="deliver.none", job=outcome.job_id, reason=outcome.reason)
+    return True

@@ -1,17 +1,22 @@
 """Messages leave the outbox, each shown once, by whatever platform there is."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
 from bot.anthology import Anthology
+from bot.anthology.schedules import Pause
 from bot.budget import Halt
 from bot.errors import (
     AnthologyError,
+    BlockedError,
     ChatMovedError,
     MaybeShownError,
     NotShownError,
@@ -24,6 +29,9 @@ IN_FLIGHT_MAX = 16
 """Messages on their way at once: what can be shown twice if the process is killed."""
 IN_HAND_MAX = 1024
 """Messages taken out of the outbox at once, most of them waiting for their chat's turn."""
+IN_LINE_MAX = 8
+"""Messages that nobody asked for and that wait for their turn at once, so that an answer which
+somebody waits for stands behind few of them."""
 FAREWELL_S = 4.0
 """How long a process that is told to stop waits for them: less than another waits for its lease."""
 
@@ -45,7 +53,7 @@ class Sender(Protocol):
         Raises:
             NotShownError: it was surely not shown; it may be tried again.
             MaybeShownError: nobody can tell whether it was.
-            UndeliverableError: it never will be.
+            UndeliverableError: it never will be; BlockedError: nor will others to its address.
             ChatMovedError: its chat has a new id.
         """
         ...
@@ -62,6 +70,7 @@ class Dispatcher:
         self._halt = halt
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._in_hand = asyncio.Semaphore(IN_HAND_MAX)
+        self._in_line = asyncio.Semaphore(IN_LINE_MAX)
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     async def run(self) -> None:
@@ -87,18 +96,19 @@ class Dispatcher:
         while message is not None:
             # A chat that has to wait keeps nobody else from setting out.
             await self._halt.over()
-            await self._sender.wait_turn(message)
+            async with nullcontext() if message.until_ms is None else self._in_line:
+                await self._sender.wait_turn(message)
             async with self._in_flight:
                 # Where a halt came in between, turns are taken anew: or all would set out at its
                 # end, and earn the next one.
                 if not await self._halt.left_s():
-                    message = await self._set_out(letter, message)
+                    message = await _to_its_end(self._set_out(letter, message))
 
     async def _set_out(self, letter: Letter, message: Message) -> Message | None:
-        """Send `message` unless it was shown before; what is to be sent next, if anything."""
+        """Send `message` if it may be; what is to be sent next, if anything."""
         # Only now: what is marked as being sent may be shown twice if the process is killed.
-        if await self._outbox.begin(letter):
-            return await _to_its_end(self._attempt(letter, message))
+        if not _is_late(message) and await self._outbox.begin(letter):
+            return await self._attempt(letter, message)
         await self._outbox.finish(letter)
         return None
 
@@ -109,9 +119,11 @@ class Dispatcher:
             number = await self._sender.send(message)
         except NotShownError as error:
             log.warning("↻", action="send.again", id=message.id, error=str(error))
+            await self._outbox.withdraw(letter)
             await self._halt.hold(error.retry_after_s)
             return message
         except ChatMovedError as error:
+            await self._outbox.withdraw(letter)
             await self._note("moved", self._anthology.chats.move(message.address.chat, error.chat))
             # Topics and message ids of the old chat mean nothing in the new one.
             return replace(message, address=Address(chat=error.chat), edits=None)
@@ -121,6 +133,11 @@ class Dispatcher:
         except UndeliverableError as error:
             log.info("! undeliverable", action="send.refused", id=message.id, error=str(error))
             await self._outbox.finish(letter)
+            if isinstance(error, BlockedError):
+                pausing = self._anthology.schedules.pause(
+                    message.address, Pause.REFUSED, datetime.now(UTC)
+                )
+                await self._note("blocked", pausing)
             return None
         log.info("←", action="send", id=message.id, chat=message.address.chat)
         await self._outbox.finish(letter)
@@ -135,6 +152,14 @@ class Dispatcher:
             await noting
         except AnthologyError as error:
             log.error("! not noted", action=f"send.{what}", error=str(error))
+
+
+def _is_late(message: Message) -> bool:
+    """Whether nobody would want to see `message` any more."""
+    late = message.until_ms is not None and message.until_ms < time.time() * 1000
+    if late:
+        log.warning("! late", action="send.late", id=message.id)
+    return late
 
 
 async def _to_its_end(attempt: Coroutine[Any, Any, T]) -> T:

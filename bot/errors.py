@@ -17,6 +17,7 @@
         ├── NotShownError        surely not shown: send it again
         ├── MaybeShownError      nobody can tell: never send it again
         ├── UndeliverableError   the platform will never take it
+        │   └── BlockedError     nor any other message for that chat or topic
         └── ChatMovedError       the chat has a new id: send it there
 
 The first line of each docstring is the message that a person reads.
@@ -112,6 +113,10 @@ class MaybeShownError(SendError):
 
 class UndeliverableError(SendError):
     """The platform will never take this message."""
+
+
+class BlockedError(UndeliverableError):
+    """The chat, or its topic, takes no messages from us."""
 
 
 class ChatMovedError(SendError):

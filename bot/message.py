@@ -160,6 +160,9 @@ class Message:
     """The picture above the text, on platforms that show it; the text says the same."""
     attachment: Attachment | None = None
     """The file that it brings; `text` then says what it is."""
+    until_ms: int | None = None
+    """Of a message that nobody asked for: the Unix time in ms until which it is worth showing. Not
+    to show it at all is better than to show it late or twice."""
 
     def to_json(self) -> str:
         """This message as JSON; what it does not use is left out, so that old readers can."""

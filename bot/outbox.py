@@ -3,7 +3,8 @@
 A message stays in the outbox until it was shown or given up. The ledger says "sending" from just
 before the platform is asked until just after it answered, then "sent". So a process that dies in
 between leaves "sending" behind: the next one shows the message again, since a message shown twice
-is better than a person left without an answer. Nothing is shown twice outside that window.
+is better than a person left without an answer; but not one that nobody asked for
+(`Message.until_ms`), since nobody would miss it. Nothing is shown twice outside that window.
 
 A change of a message that was shown, and the answer to a tap, are messages like any other here.
 """
@@ -63,11 +64,21 @@ class Outbox:
         return letters
 
     async def begin(self, letter: Letter) -> bool:
-        """Note that the message is about to be shown; False if it was shown before."""
+        """Note that the message is about to be shown; False if it must not be.
+
+        It must not where it was shown before, or perhaps was and nobody asked for it.
+        """
         before = await self._redis.set(
             self._mark(letter), _SENDING, ex=keys.SHOWN_TTL_S, nx=True, get=True
         )
+        if before == _SENDING and letter.message.until_ms is not None:
+            log.warning("? perhaps shown", action="outbox.unsure", id=letter.message.id)
+            return False
         return before != _SENT
+
+    async def withdraw(self, letter: Letter) -> None:
+        """Note that the message was surely not shown, after all."""
+        await self._redis.delete(self._mark(letter))
 
     async def finish(self, letter: Letter) -> None:
         """Note that the message was shown, or never will be, and take it off the outbox."""

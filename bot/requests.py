@@ -1,7 +1,7 @@
 """What a line of text is understood in, and what it can turn out to ask for."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from enum import Enum, auto
 from typing import ClassVar
 
@@ -129,6 +129,29 @@ class ScriptRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DailyRequest:
+    """A poem a day is wanted in this chat or topic, or at another time."""
+
+    role: ClassVar[Role] = Role.ADMIN
+    at: time | None
+    """The wall time; None keeps the present one."""
+    zone: str | None
+    """The zone of that time, by its IANA name; None keeps the chat's last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DailyStopRequest:
+    """No more poem a day is wanted in this chat or topic."""
+
+    role: ClassVar[Role] = Role.ADMIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class DailyShowRequest:
+    """Somebody wants to know when this chat or topic gets its poem of the day."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PickRequest:
     """One of several poems is chosen."""
 
@@ -238,6 +261,9 @@ Request = (
     | StyleRequest
     | LanguageRequest
     | ScriptRequest
+    | DailyRequest
+    | DailyStopRequest
+    | DailyShowRequest
     | PickRequest
     | CardRequest
     | TopRequest

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from bot.pseudonyms import Pseudonyms
+from bot.zones import find_zone
 from engine.settings import EngineSettings, SettingsError
 
 LISTEN = "127.0.0.1:8080"
@@ -69,6 +70,9 @@ class BotSettings(EngineSettings):
     """The key of the pseudonyms under which people and chats are kept; the same for every process.
     Unset: a file in `data`, made at the first start."""
 
+    zone: str = "Asia/Shanghai"
+    """The time zone of poems of the day where a chat names none, by its IANA name."""
+
     card_font: Path | None = None
     """A font file (.ttf, .otf, .ttc) for the cards. Unset: one of those that are usually
     installed (`bot.cards.fonts.USUAL_FONTS`)."""
@@ -97,6 +101,14 @@ class BotSettings(EngineSettings):
 
     chat_per_day: int = Field(default=1000, ge=0)
     """Poems that one chat may ask for within any 24 hours."""
+
+    @field_validator("zone")
+    @classmethod
+    def _looks_like_a_zone(cls, name: str) -> str:
+        zone = find_zone(name)
+        if zone is None:
+            raise ValueError("a time zone looks like Asia/Shanghai")
+        return zone
 
     @field_validator("discord_token", "webhook_url", "listen", "words", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from bot.language import Language, Script
 from bot.message import Address, Incoming, Tap
 from bot.requests import PoemRequest
 from bot.style import Style
-from engine.jobs import Job, Poem
+from engine.jobs import Job, Lane, Poem
 
 PATIENCE_MS = 60_000
 """How long a person waits for a poem; the engine drops the job after that and says so."""
@@ -38,6 +38,10 @@ class Context:
     """What the poem was asked to be about."""
     rhyme: str | None = None
     """The rhyme group that was asked for, if any."""
+    heading: str = ""
+    """A line to stand above the poem; may be empty."""
+    until_ms: int | None = None
+    """Of a poem that nobody asked for: the Unix time in ms until which it is worth showing."""
 
     def to_fields(self) -> dict[str, Any]:
         """This context as a job carries it."""
@@ -59,6 +63,8 @@ class Context:
             person=fields.get("person"),
             theme=str(fields.get("theme", "")),
             rhyme=fields.get("rhyme"),
+            heading=str(fields.get("heading", "")),
+            until_ms=fields.get("until_ms"),
         )
 
 
@@ -81,21 +87,39 @@ def make_job(
         theme=request.theme,
         rhyme=request.rhyme,
     )
+    deadline_ms = now_ms + PATIENCE_MS
+    return job_for(
+        request, context, style, cause=asked.cause, client=client, deadline_ms=deadline_ms
+    )
+
+
+def job_for(
+    request: PoemRequest,
+    context: Context,
+    style: Style,
+    *,
+    cause: str,
+    client: str,
+    deadline_ms: int,
+    lane: Lane = Lane.CHAT,
+) -> Job:
+    """The job that `cause` has, for the reply stream of `client`."""
     job = Job(
-        id=asked.cause,
+        id=cause,
         client=client,
-        chat=asked.address.chat,
+        chat=context.address.chat,
         form=request.form,
         cell=style.cell,
         temperature=style.temperature,
-        seed=seed_of(asked.cause),
+        seed=seed_of(cause),
         opening=request.opening,
         frame=request.frame,
         unlike=request.unlike,
         rhyme=request.rhyme,
         theme=request.theme,
         count=request.count,
-        deadline_ms=now_ms + PATIENCE_MS,
+        lane=lane,
+        deadline_ms=deadline_ms,
     )
     # Only the job itself knows all that it takes to put it again.
     return replace(job, context=context.to_fields() | {_RECIPE: job.to_json()})

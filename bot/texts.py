@@ -66,6 +66,11 @@ HELP_LANG = Text(
     zh_hant="選我說的語言：/lang zh、zh-Hant、en，或 auto 各隨其人",
     en="choose the language I speak here: /lang zh, zh-Hant, en, or auto for each person's own",
 )
+HELP_DAILY = Text(
+    zh="每天发一首诗：/daily 08:00 上海，/daily off",
+    zh_hant="每天發一首詩：/daily 08:00 台北，/daily off",
+    en="post a poem every day: /daily 08:00 London, /daily off",
+)
 HELP_SCRIPT = Text(
     zh="选诗的字体：/script simplified、traditional，或 auto 随开头",
     zh_hant="選詩的字體：/script simplified、traditional，或 auto 隨開頭",
@@ -113,6 +118,9 @@ HELP_FORGET = Text(
     zh="删除我记下的关于你的一切",
     zh_hant="刪除我記下的關於你的一切",
     en="delete all that I keep about you",
+)
+ARGUMENTS_DAILY = Text(
+    zh="[时间 [时区] | off]", zh_hant="[時間 [時區] | off]", en="[time [zone] | off]"
 )
 ARGUMENTS_LANG = Text(
     zh="zh | zh-Hant | en | auto", zh_hant="zh | zh-Hant | en | auto", en="zh | zh-Hant | en | auto"
@@ -199,6 +207,38 @@ SCRIPT_FREE = Text(
     zh="好，以后诗用开头的字体。",
     zh_hant="好，以後詩用開頭的字體。",
     en="Done. From now on the opening decides the script.",
+)
+DAILY_SET = Text(
+    zh="好，每天 {time}（{zone}）在这里发一首，下一首在 {next}；不要了就发 /daily off。",
+    zh_hant="好，每天 {time}（{zone}）在這裡發一首，下一首在 {next}；不要了就發 /daily off。",
+    en="Done. A poem every day at {time} ({zone}), next on {next}; /daily off ends it.",
+)
+DAILY_SHOWN = Text(
+    zh="这里每天 {time}（{zone}）发一首，下一首在 {next}；不要了就发 /daily off。",
+    zh_hant="這裡每天 {time}（{zone}）發一首，下一首在 {next}；不要了就發 /daily off。",
+    en="There is a poem here every day at {time} ({zone}), next on {next}; /daily off ends it.",
+)
+DAILY_RESUMED = Text(
+    zh="之前我在这里发不了消息，就停了；现在恢复：每天 {time}（{zone}），下一首在 {next}。",
+    zh_hant="之前我在這裡發不了訊息，就停了；現在恢復：每天 {time}（{zone}），下一首在 {next}。",
+    en="I could not post here and had stopped. I start again: every day at {time} ({zone}), "
+    "next on {next}.",
+)
+DAILY_NONE = Text(
+    zh="这里没有每日一诗；想要就发 /daily 08:00，后面可加时区，比如 /daily 08:00 上海。",
+    zh_hant="這裡沒有每日一詩；想要就發 /daily 08:00，後面可加時區，比如 /daily 08:00 台北。",
+    en="There is no poem of the day here; /daily 08:00 starts one, with a zone if you like, "
+    "such as /daily 08:00 London.",
+)
+DAILY_STOPPED = Text(
+    zh="好，这里不再每天发诗。",
+    zh_hant="好，這裡不再每天發詩。",
+    en="Done. No more daily poems here.",
+)
+DAILY_HEADING = Text(
+    zh="{day} · 今日一诗",
+    zh_hant="{day} · 今日一詩",
+    en="{day} · poem of the day",
 )
 VOTED_UP = Text(zh="👍 记下了。", zh_hant="👍 記下了。", en="👍 Noted.")
 VOTED_DOWN = Text(zh="👎 记下了。", zh_hant="👎 記下了。", en="👎 Noted.")
@@ -541,6 +581,18 @@ LANGUAGE_UNCLEAR = Text(
     zh="我会 zh（简体）、zh-Hant（繁体）和 en（英文），auto 各随其人；比如 /lang zh。",
     zh_hant="我會 zh（簡體）、zh-Hant（繁體）和 en（英文），auto 各隨其人；比如 /lang zh-Hant。",
     en="I speak zh, zh-Hant and en, or auto for each person's own; for example /lang en.",
+)
+DAILY_UNCLEAR = Text(
+    zh="几点发？写成 /daily 08:00，后面可加时区，比如 /daily 08:00 上海；/daily off 停。",
+    zh_hant="幾點發？寫成 /daily 08:00，後面可加時區，比如 /daily 08:00 台北；/daily off 停。",
+    en="At what time? Send /daily 08:00, with a zone if you like, such as /daily 08:00 London; "
+    "/daily off ends it.",
+)
+ZONE_UNKNOWN = Text(
+    zh="这个时区我不认识；请写城市或时差，比如 /daily 08:00 Asia/Shanghai、/daily 08:00 UTC+8。",
+    zh_hant="這個時區我不認識；請寫城市或時差，比如 /daily 08:00 Asia/Taipei、/daily 08:00 UTC+8。",
+    en="I do not know that time zone; name a city or an offset, such as /daily 08:00 "
+    "Europe/London or /daily 08:00 UTC+1.",
 )
 SCRIPT_UNCLEAR = Text(
     zh="字体可以是 simplified（简）、traditional（繁）或 auto，比如 /script 简。",

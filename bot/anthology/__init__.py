@@ -1,7 +1,8 @@
 """The anthology: the lasting record of chats, of the poems shown to them, and of what people think.
 
 SQLite in the data folder, or PostgreSQL. People and chats stand in it under pseudonyms, poems by
-their words; of what people write it holds nothing but what their poems do.
+their words; of what people write it holds nothing but what their poems do. Only of chats that want
+a poem a day it knows the name under which one can post there.
 """
 
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from bot.anthology.database import Database
 from bot.anthology.people import People
 from bot.anthology.poems import Poems
 from bot.anthology.ratings import Ratings
+from bot.anthology.schedules import Schedules
 from bot.pseudonyms import Pseudonyms
 
 
@@ -30,6 +32,7 @@ class Anthology:
         self.ratings = Ratings(database)
         self.people = People(database)
         self.curation = Curation(database)
+        self.schedules = Schedules(database)
 
     @classmethod
     @asynccontextmanager

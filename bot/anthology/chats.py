@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.anthology.database import Database
-from bot.anthology.tables import ChatRow, PoemRow, RatingRow
+from bot.anthology.tables import ChatRow, PoemRow, RatingRow, ScheduleRow
 from bot.language import Language, Script
 from bot.style import Style
+from bot.timetable import POSTED_MAX
 from engine.jobs import Cell
 from engine.verse.forms import FormName
 
@@ -39,7 +40,7 @@ class Chats:
         """What `chat` chose; the usual where it never did."""
         known_as = self._database.known_as(chat)
         row = await self._database.transact(lambda session: session.get(ChatRow, known_as))
-        return ChatSettings() if row is None else _settings_of(row)
+        return ChatSettings() if row is None else settings_of(row)
 
     async def change(self, chat: str, settings: ChatSettings, language: Language) -> None:
         """Have `chat` choose `settings`; `language` is spoken there now."""
@@ -63,13 +64,32 @@ class Chats:
             if row is None:
                 return
             if await session.get(ChatRow, now) is None:
-                # Its poems follow by the foreign key.
+                # Its poems and schedules follow by the foreign key.
                 await session.execute(update(ChatRow).where(ChatRow.id == was).values(id=now))
             else:
                 await session.execute(update(PoemRow).where(PoemRow.chat == was).values(chat=now))
+                await _move_schedules(session, was, now)
                 await session.delete(row)
+            named = ScheduleRow.chat == now, ScheduleRow.address.is_not(None)
+            await session.execute(update(ScheduleRow).where(*named).values(address=new))
 
         await self._database.transact(move)
+
+
+async def _move_schedules(session: AsyncSession, was: str, now: str) -> None:
+    """Give a chat the schedules of another; where both have one, its own is kept."""
+    there = {
+        row.thread: row
+        for row in await session.scalars(select(ScheduleRow).where(ScheduleRow.chat == now))
+    }
+    for row in await session.scalars(select(ScheduleRow).where(ScheduleRow.chat == was)):
+        own = there.get(row.thread)
+        if own is None:
+            row.chat = now
+        else:
+            # Whatever the chat was shown under its old name is not shown again under the new one.
+            own.posted = [*row.posted, *own.posted][-POSTED_MAX:]
+    await session.flush()
 
 
 async def chat_row(session: AsyncSession, known_as: str, language: Language) -> ChatRow:
@@ -90,7 +110,8 @@ async def chat_row(session: AsyncSession, known_as: str, language: Language) -> 
     return row
 
 
-def _settings_of(row: ChatRow) -> ChatSettings:
+def settings_of(row: ChatRow) -> ChatSettings:
+    """What the chat of `row` chose."""
     return ChatSettings(
         style=Style(
             cell=Cell(row.cell),

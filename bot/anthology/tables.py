@@ -3,7 +3,7 @@
 People and chats stand in them under pseudonyms (`bot.pseudonyms`), never under their own numbers.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 from sqlalchemy import (
@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     SmallInteger,
+    Time,
     TypeDecorator,
     text,
 )
@@ -221,6 +222,39 @@ class ConsentRow(Base):
     """What they answered last; none where they have not."""
     answered_at: Mapped[datetime | None] = mapped_column(Moment)
     """When they did."""
+
+
+class ScheduleRow(Base):
+    """When a chat, or a topic of it, gets its poem of the day."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (Index("ix_schedules_due_at", "platform", "due_at"),)
+
+    chat: Mapped[str] = mapped_column(
+        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), primary_key=True
+    )
+    """The pseudonym of the chat."""
+    thread: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """The topic; 0 where it is for the chat as such."""
+    platform: Mapped[str]
+    """The platform that posts it."""
+    address: Mapped[str | None]
+    """The chat under its own name, without which nobody could post there unasked. The one place
+    that holds such a name; empty while nothing is posted."""
+    at: Mapped[time] = mapped_column(Time)
+    """The wall time."""
+    zone: Mapped[str]
+    """The zone of that time, by its IANA name."""
+    since: Mapped[datetime] = mapped_column(Moment)
+    """When it was set: what was due before is not wanted."""
+    posted: Mapped[list[str]] = mapped_column(JSON)
+    """The last local dates that it was posted for, in ISO 8601."""
+    due_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When to look at it next; none while nothing is posted."""
+    paused_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When posting ended; none while it goes on."""
+    paused_because: Mapped[str | None]
+    """Why it did (`bot.anthology.schedules.Pause`)."""
 
 
 class AuditRow(Base):

@@ -13,6 +13,7 @@ from bot import texts
 from bot.answering import make_desk
 from bot.anthology import Anthology
 from bot.clerks.privacy import Traces
+from bot.daily import Poster
 from bot.deliver import compose
 from bot.household import household
 from bot.language import Language
@@ -44,12 +45,16 @@ class Chat:
         anthology: Anthology,
         limits: Limits,
         words: Filter,
+        zone: str,
         language: Language,
         screen: Console,
         traces: Traces,
         folder: Path,
     ) -> None:
-        """Speak `language` on `screen`, but none of `words`; files go into `folder`."""
+        """Speak `language` on `screen`, but none of `words`.
+
+        Files go into `folder`; times are those of `zone`.
+        """
         # A name of its own, for two consoles must not collect each other's poems.
         self._client = f"{CHAT}-{uuid4().hex}"
         self._engine = engine
@@ -68,8 +73,17 @@ class Chat:
             traces=traces,
             client=self._client,
             words=words,
+            zone=zone,
         )
         self._responder = desk.responder
+        self._poster = Poster(
+            engine=engine, anthology=anthology, platform=CHAT, client=self._client
+        )
+
+    async def show_daily(self) -> None:
+        """Show the poem of the day, if it is due and no other console has shown it."""
+        for job in await self._poster.tick():
+            await self._show_outcome(job)
 
     async def say(self, line: str) -> bool:
         """Answer one line on the screen; False if it should have become a poem and did not."""
@@ -163,6 +177,7 @@ async def open_chat(
             anthology=anthology,
             limits=Limits(settings.with_set_limits_only(), pseudonyms),
             words=words,
+            zone=settings.zone,
             language=language,
             screen=screen,
             traces=Leftovers(redis, CHAT),

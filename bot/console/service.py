@@ -10,7 +10,7 @@ from io import TextIOWrapper
 from rich.console import Console
 
 from bot import texts
-from bot.console.chat import PROMPT, open_chat
+from bot.console.chat import PROMPT, Chat, open_chat
 from bot.language import Language
 from bot.settings import BotSettings
 
@@ -30,22 +30,35 @@ def run(settings: BotSettings, language: Language, *, once: str | None = None) -
         HouseholdError, AnthologyError: something the chat stands on did not come up.
     """
     screen = Console(highlight=False, markup=False)
-    return _talk(settings, language, screen, _lines(once, language, screen))
+    return _talk(settings, language, screen, _lines(once, language, screen), alone=once is not None)
 
 
-def _talk(settings: BotSettings, language: Language, screen: Console, lines: Iterable[str]) -> bool:
-    """Answer `lines`; between them the loop stands still, so that Ctrl-C ends a prompt cleanly."""
+def _talk(
+    settings: BotSettings, language: Language, screen: Console, lines: Iterable[str], *, alone: bool
+) -> bool:
+    """Answer `lines`; between them the loop stands still, so that Ctrl-C ends a prompt cleanly.
+
+    So the poem of the day, when it is due, comes before the next answer; not where a line is
+    `alone`, for whoever asks for one thing wants one answer.
+    """
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         try:
             opening = stack.enter_async_context(open_chat(settings, language, screen))
             chat = runner.run(opening)
-            answered = [runner.run(chat.say(line)) for line in lines]
+            answered = [runner.run(_answer(chat, line, alone=alone)) for line in lines]
         except KeyboardInterrupt:
             return True
         finally:
             runner.run(stack.aclose())
     return all(answered)
+
+
+async def _answer(chat: Chat, line: str, *, alone: bool) -> bool:
+    """Answer one line, after the poem of the day where that is due."""
+    if not alone:
+        await chat.show_daily()
+    return await chat.say(line)
 
 
 def _lines(once: str | None, language: Language, screen: Console) -> Iterator[str]:

@@ -23,7 +23,14 @@ from bot.discord.interactions import channel_of
 from bot.discord.look import Look
 from bot.discord.menu import PLATFORM
 from bot.discord.ticket import Ticket, Tickets
-from bot.errors import CardError, MaybeShownError, NotShownError, SendError, UndeliverableError
+from bot.errors import (
+    BlockedError,
+    CardError,
+    MaybeShownError,
+    NotShownError,
+    SendError,
+    UndeliverableError,
+)
 from bot.language import Language
 from bot.message import Message
 
@@ -39,8 +46,8 @@ _UNKNOWN_WEBHOOK: Final = 10015
 _INVALID_WEBHOOK_TOKEN: Final = 50027
 _TICKET_ENDED = frozenset({_UNKNOWN_WEBHOOK, _INVALID_WEBHOOK_TOKEN})
 """Discord's codes for an interaction that it no longer takes an answer to, or never knew we had."""
-_ACCESS_REFUSED = frozenset({50001, 50007, 50013})
-"""Its codes for a channel, or a person, that takes no messages from us."""
+_ACCESS_REFUSED = frozenset({10003, 50001, 50007, 50013})
+"""Its codes for a channel, or a person, that takes no messages from us, or is no more."""
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +168,8 @@ def _send_error(error: Exception, *, repeatable: bool) -> SendError:
             # The gateway meets this too, and ends the bot; the message waits for the next one.
             return NotShownError("token refused", retry_after_s=_REFUSED_TOKEN_S)
         case HTTPException() if error.status < 500:
-            return UndeliverableError(f"HTTP {error.status}, code {error.code}")
+            refusal = BlockedError if error.code in _ACCESS_REFUSED else UndeliverableError
+            return refusal(f"HTTP {error.status}, code {error.code}")
         case _ if repeatable or isinstance(error, ClientConnectorError):
             return NotShownError(type(error).__name__, retry_after_s=_AGAIN_S)
         case _:

@@ -15,6 +15,7 @@ from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
 from bot.commands import load_tables
+from bot.daily import Poster
 from bot.deliver import Deliverer
 from bot.discord.client import FAULTS, DiscordClient, prepare_library
 from bot.discord.interactions import ADDRESSEE, read_interaction
@@ -128,6 +129,7 @@ class _Service:
             traces=Leftovers(self.redis, PLATFORM),
             client=PLATFORM,
             words=self.words,
+            zone=self.settings.zone,
             curators=self.settings.curator_names,
             card_label=self.settings.card_label,
             bot_name=ADDRESSEE,
@@ -148,6 +150,7 @@ class _Service:
             dispatcher = Dispatcher(
                 outbox=outbox, sender=sender, anthology=anthology, halt=Halt(self.redis, PLATFORM)
             )
+            poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
             log.info("serving", action="start", bot=str(client.user))
             await _together(
                 _connect(client),
@@ -156,6 +159,7 @@ class _Service:
                 deliverer.run(),
                 dispatcher.run(),
                 tallies.run(),
+                poster.run(),
             )
 
 

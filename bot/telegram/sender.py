@@ -36,6 +36,7 @@ from bot.cards.card import Card
 from bot.cards.chart import Chart
 from bot.cards.easel import Easel, excuse
 from bot.errors import (
+    BlockedError,
     CardError,
     ChatMovedError,
     MaybeShownError,
@@ -62,6 +63,17 @@ _REFUSED_TOKEN_S = 5.0
 _TYPING_TIMEOUT_S = 2.0
 _NOT_MODIFIED = "message is not modified"
 """Said of an edit that was made before."""
+_TAKES_NONE = (
+    "chat not found",
+    "chat_write_forbidden",
+    "group chat was deactivated",
+    "have no rights to send",
+    "message thread not found",
+    "need administrator rights",
+    "not enough rights to send",
+    "topic_closed",
+)
+"""In refusals of a message: its chat or topic would refuse any other."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 log = structlog.get_logger(__name__)
@@ -231,11 +243,18 @@ def _send_error(error: TelegramError) -> SendError:
             # The poller meets this too, and ends the bot; the message waits for the next one.
             return NotShownError("token refused", retry_after_s=_REFUSED_TOKEN_S)
         case BadRequest() | Forbidden():
-            return UndeliverableError(error.message)
+            return _refusal(error)
         case NetworkError() if isinstance(error.__cause__, _NEVER_SENT):
             return NotShownError(type(error.__cause__).__name__, retry_after_s=_RECONNECT_S)
         case _:
             return MaybeShownError(type(error.__cause__ or error).__name__)
+
+
+def _refusal(error: BadRequest | Forbidden) -> UndeliverableError:
+    text = error.message.casefold()
+    if isinstance(error, Forbidden) or any(words in text for words in _TAKES_NONE):
+        return BlockedError(error.message)
+    return UndeliverableError(error.message)
 
 
 def _seconds(error: RetryAfter) -> float:

@@ -19,6 +19,7 @@ from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
 from bot.commands import OFFERED, load_tables
+from bot.daily import Poster
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
@@ -152,6 +153,7 @@ class _Service:
             traces=Leftovers(self.redis, PLATFORM),
             client=PLATFORM,
             words=self.words,
+            zone=self.settings.zone,
             curators=self.settings.curator_names,
             card_label=self.settings.card_label,
             bot_name=bot.username,
@@ -168,6 +170,7 @@ class _Service:
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
         )
         dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology, halt=halt)
+        poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(lease.keep())
@@ -177,6 +180,7 @@ class _Service:
                 group.create_task(dispatcher.run())
                 group.create_task(tallies.run())
                 group.create_task(typing.run())
+                group.create_task(poster.run())
         except BaseExceptionGroup as failed:
             # What failed first ended the others; whoever called knows it by its own type.
             raise failed.exceptions[0] from None

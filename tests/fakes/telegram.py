@@ -2,12 +2,12 @@
 
 Kept from the original: an offset confirms, and so deletes, every update below it; without one,
 what was not confirmed comes again; a second poller ends the first with 409; 401 for a wrong token,
-429 with `retry_after`, 403 from a chat that blocked the bot, 400 with `migrate_to_chat_id` from a
-group that moved; what `sendMessage` accepts; `editMessageText`, which refuses a message that it
-does not know and one that would stay as it is; `answerCallbackQuery`, which knows a query only for
-a while; a webhook, which is taken only if it can be connected to, is called as
-`tests.fakes.delivery` tells, and makes `getUpdates` a conflict. Like a Bot API server of one's own,
-it calls by plain http, too. And `sendChatAction`.
+429 with `retry_after`, 403 from a chat that blocked the bot, 400 for a lost topic, and with
+`migrate_to_chat_id` from a group that moved; what `sendMessage` accepts; `editMessageText`, which
+refuses a message that it does not know and one that would stay as it is; `answerCallbackQuery`,
+which knows a query only for a while; a webhook, which is taken only if it can be connected to, is
+called as `tests.fakes.delivery` tells, and makes `getUpdates` a conflict. Like a Bot API server of
+one's own, it calls by plain http, too. And `sendChatAction`.
 """
 
 import asyncio
@@ -130,6 +130,8 @@ class FakeTelegram:
     """Requests for updates so far."""
     blocked: set[int] = field(default_factory=set)
     """Chats that blocked the bot."""
+    lost_topics: set[int] = field(default_factory=set)
+    """Topics that were deleted."""
     moved: dict[int, int] = field(default_factory=dict)
     """Groups that became supergroups: old id to new."""
     flood: deque[int] = field(default_factory=deque)
@@ -540,6 +542,8 @@ class FakeTelegram:
             raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
         if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
             raise ApiError(400, "Bad Request: message is too long")
+        if int(parameters.get("message_thread_id", 0)) in self.lost_topics:
+            raise ApiError(400, "Bad Request: message thread not found")
         self._refuse_parameters(parameters)
 
     def _refuse_caption(self, parameters: dict[str, Any]) -> None:

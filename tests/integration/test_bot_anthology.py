@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, time
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -93,6 +94,16 @@ async def test_what_belongs_to_a_chat_moves_with_it(anthology, new_is_known):
         Style() if new_is_known else STYLE
     )
     assert (await anthology.chats.settings("telegram:-1")).style == Style()
+
+
+async def test_a_chat_that_is_deleted_takes_along_when_it_wanted_its_poem(anthology):
+    address = Address(chat="telegram:1", thread=5)
+    await anthology.schedules.start(
+        address, at=time(8), zone="UTC", language=Language.ZH, now=datetime.now(UTC)
+    )
+    async with engine_of(anthology).begin() as connection:
+        await connection.execute(text("DELETE FROM chats"))
+    assert await anthology.schedules.find(address) is None
 
 
 async def test_a_chat_nobody_knows_can_move_too(anthology):

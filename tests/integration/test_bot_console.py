@@ -9,6 +9,7 @@ import re
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -21,6 +22,7 @@ from bot.errors import HouseholdError
 from bot.language import Language
 from bot.leftovers import Leftovers
 from bot.limits import Limits
+from bot.message import Address
 from bot.moderation import Filter
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
@@ -115,6 +117,7 @@ async def chat(redis, tmp_path, screen):
             anthology=anthology,
             limits=Limits(BotSettings(person_per_minute=2).with_set_limits_only(), pseudonyms),
             words=Filter(),
+            zone="Asia/Shanghai",
             language=Language.EN,
             screen=Console(file=screen, width=80),
             traces=Leftovers(redis, "console"),
@@ -138,6 +141,26 @@ async def test_a_limit_that_was_set_holds_on_the_console_too(redis, chat, screen
         await chat.say("/poem 水")
     assert len(engine.jobs) == 2
     assert "The most poems you can ask for in 1 min is 2; please ask again in " in screen.getvalue()
+
+
+async def test_the_poem_of_the_day_comes_before_the_next_answer_and_once(redis, talk, settings):
+    moment = datetime.now(UTC) - timedelta(minutes=1)
+    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as anthology:
+        await anthology.schedules.start(
+            Address(chat="console"),
+            at=moment.time().replace(second=0, microsecond=0),
+            zone="UTC",
+            language=Language.ZH,
+            now=moment - timedelta(hours=1),
+        )
+    async with fake_engine(redis):
+        _, alone = await talk(once="/poem 月")
+        _, first = await talk(b"/daily\n/daily\n")
+        _, second = await talk(b"/daily\n")
+    assert "今日一诗" not in alone
+    assert first.index("今日一诗") < first.index("这里每天")
+    assert first.count("今日一诗") == 1
+    assert "今日一诗" not in second
 
 
 async def test_a_poet_that_does_not_answer_is_said_to_be_silent(chat, screen, monkeypatch):

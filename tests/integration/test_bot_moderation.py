@@ -200,6 +200,7 @@ def chat(redis, anthology, screen, tmp_path):
         anthology=anthology,
         limits=Limits(BotSettings().with_set_limits_only(), Pseudonyms(b"test")),
         words=WORDS,
+        zone="Asia/Shanghai",
         language=Language.ZH,
         screen=Console(file=screen, width=80),
         traces=Leftovers(redis, "console"),

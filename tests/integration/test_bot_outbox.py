@@ -1,21 +1,27 @@
 """A message is shown once, whatever becomes of the process or the platform in between."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from datetime import time as datetime_time
 
 import pytest
 
 from bot import keys
 from bot.anthology import Anthology
+from bot.anthology.schedules import Pause
 from bot.budget import Halt
-from bot.dispatch import IN_FLIGHT_MAX, Dispatcher
+from bot.dispatch import IN_FLIGHT_MAX, IN_LINE_MAX, Dispatcher
 from bot.errors import (
+    BlockedError,
     ChatMovedError,
     MaybeShownError,
     NotShownError,
     UndeliverableError,
 )
+from bot.language import Language
 from bot.message import Address, Message
 from bot.outbox import Outbox
 from bot.pseudonyms import Pseudonyms
@@ -38,10 +44,15 @@ class FakeSender:
         self.errors = []
         self.gates = {}
         self.over_the_limit = set()
+        self.turns = None
+        self.waiting = []
 
     async def wait_turn(self, message):
+        self.waiting.append(message.address.chat)
         if message.address.chat in self.over_the_limit:
             await asyncio.Event().wait()
+        if self.turns is not None:
+            await self.turns.acquire()
 
     async def send(self, message):
         self.asked += 1
@@ -229,6 +240,99 @@ async def test_a_change_follows_a_chat_that_moved_as_a_message(redis, outbox, se
         await drained(redis)
     assert sender.edited == []
     assert sender.shown == [("test:2", "t:1")]
+
+
+# --- what nobody asked for ---
+
+
+def unasked(number, chat="test:1", *, until_s=60.0):
+    return replace(a_message(number, chat), until_ms=int((time.time() + until_s) * 1000))
+
+
+async def test_what_nobody_asked_for_and_was_on_its_way_at_a_crash_is_not_shown_again(
+    redis, outbox, sender, anthology
+):
+    await outbox.put(unasked(1))
+    [letter] = await outbox.take(1)
+    assert await outbox.begin(letter)
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == []
+
+
+async def test_what_nobody_asked_for_and_only_waited_at_a_crash_is_shown(
+    redis, outbox, sender, anthology
+):
+    await outbox.put(unasked(1))
+    sender.over_the_limit.add("test:1")
+    async with dispatching(redis, sender, anthology):
+        await until(_answer(lambda: bool(sender.waiting)))
+    sender.over_the_limit.clear()
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:1")]
+
+
+async def test_what_nobody_asked_for_and_was_surely_not_shown_is_sent_again(
+    redis, outbox, sender, anthology
+):
+    sender.errors = [NotShownError("away", retry_after_s=0.01), ChatMovedError("test:2")]
+    await outbox.put(unasked(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert (sender.asked, sender.shown) == (3, [("test:2", "t:1")])
+
+
+async def test_what_nobody_asked_for_is_not_shown_late(redis, outbox, sender, anthology):
+    await outbox.put(unasked(1, until_s=-1))
+    await outbox.put(unasked(2))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:2")]
+
+
+async def test_an_answer_stands_behind_few_of_those_that_nobody_asked_for(
+    redis, outbox, sender, anthology
+):
+    sender.turns = asyncio.Semaphore(0)
+    for number in range(10 * IN_LINE_MAX):
+        await outbox.put(unasked(number, chat=f"test:{number}"))
+    await outbox.put(a_message(99, chat="test:person"))
+    async with dispatching(redis, sender, anthology):
+        await until(_answer(lambda: "test:person" in sender.waiting))
+        for _ in range(IN_LINE_MAX + 1):
+            sender.turns.release()
+        await until(_answer(lambda: ("test:person", "t:99") in sender.shown))
+        assert len(sender.shown) <= IN_LINE_MAX + 1
+        for _ in range(10 * IN_LINE_MAX):
+            sender.turns.release()
+        await drained(redis)
+    assert len(sender.shown) == 10 * IN_LINE_MAX + 1
+
+
+def _answer(condition):
+    async def ask():
+        return condition()
+
+    return ask
+
+
+async def test_an_address_that_takes_no_message_gets_no_poem_of_the_day(
+    redis, outbox, sender, anthology
+):
+    there = Address(chat="test:1", thread=5)
+    elsewhere = replace(there, thread=6)
+    for address in (there, elsewhere):
+        await anthology.schedules.start(
+            address, at=datetime_time(8), zone="UTC", language=Language.EN, now=datetime.now(UTC)
+        )
+    sender.errors = [BlockedError("kicked"), UndeliverableError("too long")]
+    await outbox.put(replace(a_message(1), address=replace(there, reply_to=9)))
+    await outbox.put(replace(a_message(2), address=elsewhere))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert (await anthology.schedules.find(there)).pause is Pause.REFUSED
+    assert (await anthology.schedules.find(elsewhere)).pause is None
 
 
 async def test_an_entry_that_is_no_message_is_dropped(redis, outbox, sender, anthology):

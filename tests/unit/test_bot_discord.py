@@ -15,7 +15,7 @@ from bot.discord.interactions import keep, read_interaction
 from bot.discord.look import _body
 from bot.discord.menu import DESCRIPTION_MAX, rendered_commands
 from bot.discord.sender import _send_error
-from bot.errors import MaybeShownError, NotShownError, UndeliverableError
+from bot.errors import BlockedError, MaybeShownError, NotShownError, UndeliverableError
 from bot.inbox import UnreadableUpdateError
 from bot.language import Language
 from bot.message import Address, Incoming, Tap
@@ -139,8 +139,8 @@ def response(status, **headers):
         (RateLimited(40.0), NotShownError, NotShownError),
         (HTTPException(response(429), "banned"), NotShownError, NotShownError),
         (HTTPException(response(401), {"code": 0}), NotShownError, NotShownError),
-        (Forbidden(response(403), {"code": 50013}), UndeliverableError, UndeliverableError),
-        (NotFound(response(404), {"code": 10003}), UndeliverableError, UndeliverableError),
+        (Forbidden(response(403), {"code": 50013}), BlockedError, BlockedError),
+        (NotFound(response(404), {"code": 10003}), BlockedError, BlockedError),
         (NotFound(response(404), {"code": 10008}), UndeliverableError, UndeliverableError),
         (HTTPException(response(400), {"code": 50035}), UndeliverableError, UndeliverableError),
         (DiscordServerError(response(503), "no"), NotShownError, MaybeShownError),

@@ -13,7 +13,13 @@ from telegram.error import (
     TimedOut,
 )
 
-from bot.errors import ChatMovedError, MaybeShownError, NotShownError, UndeliverableError
+from bot.errors import (
+    BlockedError,
+    ChatMovedError,
+    MaybeShownError,
+    NotShownError,
+    UndeliverableError,
+)
 from bot.telegram.sender import _send_error
 
 
@@ -35,8 +41,11 @@ def caused_by(error, cause):
         (caused_by(NetworkError("x"), httpx.RemoteProtocolError("x")), MaybeShownError),
         (NetworkError("Bad Gateway"), MaybeShownError),
         (TelegramError("Invalid server response"), MaybeShownError),
-        (BadRequest("Chat not found"), UndeliverableError),
-        (Forbidden("Forbidden: bot was blocked by the user"), UndeliverableError),
+        (BadRequest("Message is too long"), UndeliverableError),
+        (BadRequest("Chat not found"), BlockedError),
+        (BadRequest("Message thread not found"), BlockedError),
+        (BadRequest("Not enough rights to send text messages to the chat"), BlockedError),
+        (Forbidden("Forbidden: bot was blocked by the user"), BlockedError),
     ],
 )
 def test_only_what_surely_was_not_shown_is_tried_again(error, kind):
