@@ -243,6 +243,21 @@ def verbs(shown):
     return [data.partition(":")[0] for data in shown.buttons]
 
 
+async def test_in_company_the_last_poem_is_the_one_that_the_person_asked_for(fake, settings, redis):
+    def written(job):
+        return made_up_poem(job) if job.frame else a_poem(job)
+
+    where = {"channel_id": CHANNEL, "guild": True}
+    async with fake_engine(redis, answer=written) as engine, serving(settings, fake):
+        poem = await poem_in(fake, person=1, **where)
+        await recorded(settings, poem.interaction)
+        mine = await fake.command("rewrite", "2", person=1, **where)
+        not_mine = await fake.command("rewrite", "2", person=2, **where)
+        await shown(fake, 3)
+    assert [job.id for job in engine.jobs[1:]] == [f"dc:{mine}"]
+    assert fake.answers(not_mine)[0].buttons == []
+
+
 async def three_poems(fake, **where):
     """Somebody asks for three poems; the message that shows them."""
     asked = await fake.command("poem", "月 五绝 x3", **where)
