@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bot import texts
+from bot import fields, texts
 from bot.asking import read_acrostic_request, read_poem_request
+from bot.fields import Field
 from bot.inspection import read_check_request
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
@@ -57,6 +58,8 @@ class Command:
     """Reads what follows it."""
     speaks_of_a_poem: bool = False
     """Whether it can be about a poem that is there already."""
+    fields: tuple[Field, ...] = ()
+    """What may follow it, one thing at a time; those that are needed first."""
     menu: Menu | None = None
     """How it is offered for a message with a poem in it, if it is."""
 
@@ -136,6 +139,7 @@ COMMANDS: tuple[Command, ...] = (
         name="poem",
         aliases=("诗", "詩"),
         arguments=texts.ARGUMENTS_POEM,
+        fields=fields.POEM,
         help=texts.HELP_POEM,
         read=read_poem_request,
     ),
@@ -143,6 +147,7 @@ COMMANDS: tuple[Command, ...] = (
         name="acrostic",
         aliases=("藏头", "藏頭"),
         arguments=texts.ARGUMENTS_ACROSTIC,
+        fields=fields.ACROSTIC,
         help=texts.HELP_ACROSTIC,
         read=read_acrostic_request,
     ),
@@ -150,6 +155,7 @@ COMMANDS: tuple[Command, ...] = (
         name="rewrite",
         aliases=("改", "改写", "改寫"),
         arguments=texts.ARGUMENTS_REWRITE,
+        fields=fields.REWRITE,
         help=texts.HELP_REWRITE,
         read=read_rewrite_request,
         speaks_of_a_poem=True,
@@ -159,6 +165,7 @@ COMMANDS: tuple[Command, ...] = (
         name="check",
         aliases=("格律", "检查", "檢查"),
         arguments=texts.ARGUMENTS_CHECK,
+        fields=fields.CHECK,
         help=texts.HELP_CHECK,
         read=read_check_request,
         speaks_of_a_poem=True,
@@ -168,6 +175,7 @@ COMMANDS: tuple[Command, ...] = (
         name="card",
         aliases=("诗笺", "詩箋"),
         arguments=texts.ARGUMENTS_CARD,
+        fields=fields.CARD,
         help=texts.HELP_CARD,
         read=read_card_request,
         menu=Menu(title=texts.MENU_CARD),
@@ -176,6 +184,7 @@ COMMANDS: tuple[Command, ...] = (
         name="style",
         aliases=("风格", "風格"),
         arguments=texts.ARGUMENTS_STYLE,
+        fields=fields.STYLE,
         help=texts.HELP_STYLE,
         read=read_style_request,
     ),
@@ -183,6 +192,7 @@ COMMANDS: tuple[Command, ...] = (
         name="lang",
         aliases=("语言", "語言"),
         arguments=texts.ARGUMENTS_LANG,
+        fields=fields.LANG,
         help=texts.HELP_LANG,
         read=read_language_request,
     ),
@@ -190,6 +200,7 @@ COMMANDS: tuple[Command, ...] = (
         name="script",
         aliases=("字体", "字體"),
         arguments=texts.ARGUMENTS_SCRIPT,
+        fields=fields.SCRIPT,
         help=texts.HELP_SCRIPT,
         read=read_script_request,
     ),

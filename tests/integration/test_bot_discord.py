@@ -169,6 +169,22 @@ async def test_commands_are_published_once_for_every_language_and_place(
     assert menus == ["Rewrite this poem", "Check this poem", "Make a card of it"]
 
 
+@pytest.mark.parametrize("place", ["fields", "one line"])
+async def test_what_stands_in_fields_says_the_same_as_a_line(fake, bot, engine, place):
+    told = {"count": "3", "opening": "月", "rhyme": "东", "form": "wujue", "theme": "边 塞"}
+    words = {"told": told} if place == "fields" else {"text": "月 题:边塞 五绝 韵:东 x3"}
+    await fake.command("poem", **words)
+    await shown(fake, 1)
+    [job] = engine.jobs
+    assert (job.opening, job.theme, job.form, job.rhyme, job.count) == (
+        "月",
+        "边塞",
+        "wujue",
+        "東",
+        3,
+    )
+
+
 async def test_commands_that_changed_are_published_again(fake, settings, engine, redis):
     await redis.set(keys.commands(PLATFORM), "what they were")
     async with serving(settings, fake):
