@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bot import texts
+from bot import fields, texts
 from bot.asking import read_acrostic_request, read_poem_request
 from bot.browsing import read_mine_request, read_model_request, read_top_request
 from bot.curation import read_curate_request, read_review_request, read_stats_request
+from bot.fields import Field
 from bot.inspection import read_check_request
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
@@ -65,6 +66,8 @@ class Command:
     """Reads what follows it."""
     speaks_of_a_poem: bool = False
     """Whether it can be about a poem that is there already."""
+    fields: tuple[Field, ...] = ()
+    """What may follow it, one thing at a time; those that are needed first."""
     menu: Menu | None = None
     """How it is offered for a message with a poem in it, if it is."""
     audience: Role = Role.ANYONE
@@ -167,6 +170,7 @@ COMMANDS: tuple[Command, ...] = (
         name="poem",
         aliases=("诗", "詩"),
         arguments=texts.ARGUMENTS_POEM,
+        fields=fields.POEM,
         help=texts.HELP_POEM,
         read=read_poem_request,
     ),
@@ -174,6 +178,7 @@ COMMANDS: tuple[Command, ...] = (
         name="acrostic",
         aliases=("藏头", "藏頭"),
         arguments=texts.ARGUMENTS_ACROSTIC,
+        fields=fields.ACROSTIC,
         help=texts.HELP_ACROSTIC,
         read=read_acrostic_request,
     ),
@@ -181,6 +186,7 @@ COMMANDS: tuple[Command, ...] = (
         name="rewrite",
         aliases=("改", "改写", "改寫"),
         arguments=texts.ARGUMENTS_REWRITE,
+        fields=fields.REWRITE,
         help=texts.HELP_REWRITE,
         read=read_rewrite_request,
         speaks_of_a_poem=True,
@@ -190,6 +196,7 @@ COMMANDS: tuple[Command, ...] = (
         name="check",
         aliases=("格律", "检查", "檢查"),
         arguments=texts.ARGUMENTS_CHECK,
+        fields=fields.CHECK,
         help=texts.HELP_CHECK,
         read=read_check_request,
         speaks_of_a_poem=True,
@@ -199,6 +206,7 @@ COMMANDS: tuple[Command, ...] = (
         name="card",
         aliases=("诗笺", "詩箋"),
         arguments=texts.ARGUMENTS_CARD,
+        fields=fields.CARD,
         help=texts.HELP_CARD,
         read=read_card_request,
         menu=Menu(title=texts.MENU_CARD),
@@ -207,6 +215,7 @@ COMMANDS: tuple[Command, ...] = (
         name="style",
         aliases=("风格", "風格"),
         arguments=texts.ARGUMENTS_STYLE,
+        fields=fields.STYLE,
         help=texts.HELP_STYLE,
         read=read_style_request,
     ),
@@ -214,6 +223,7 @@ COMMANDS: tuple[Command, ...] = (
         name="daily",
         aliases=("每日", "每日一诗", "每日一詩"),
         arguments=texts.ARGUMENTS_DAILY,
+        fields=fields.DAILY,
         help=texts.HELP_DAILY,
         read=read_daily_request,
     ),
@@ -221,6 +231,7 @@ COMMANDS: tuple[Command, ...] = (
         name="lang",
         aliases=("语言", "語言"),
         arguments=texts.ARGUMENTS_LANG,
+        fields=fields.LANG,
         help=texts.HELP_LANG,
         read=read_language_request,
     ),
@@ -228,6 +239,7 @@ COMMANDS: tuple[Command, ...] = (
         name="script",
         aliases=("字体", "字體"),
         arguments=texts.ARGUMENTS_SCRIPT,
+        fields=fields.SCRIPT,
         help=texts.HELP_SCRIPT,
         read=read_script_request,
     ),
@@ -235,6 +247,7 @@ COMMANDS: tuple[Command, ...] = (
         name="top",
         aliases=("榜", "排行"),
         arguments=texts.ARGUMENTS_TOP,
+        fields=fields.TOP,
         help=texts.HELP_TOP,
         read=read_top_request,
     ),
@@ -269,6 +282,7 @@ COMMANDS: tuple[Command, ...] = (
         name="curate",
         aliases=("编选", "編選"),
         arguments=texts.ARGUMENTS_CURATE,
+        fields=fields.CURATE,
         help=texts.HELP_CURATE,
         read=read_curate_request,
         audience=Role.ADMIN,

@@ -17,7 +17,7 @@ from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
-from bot.clerks import Clerk, say, tell
+from bot.clerks import Clerk, last_poem_of, say, tell
 from bot.clerks.writing import render_rows
 from bot.commands import is_command, speaks_of_a_poem, understand
 from bot.message import Incoming, Reply, Tap
@@ -141,9 +141,8 @@ class Responder:
 
     async def _situation(self, incoming: Incoming, settings: ChatSettings) -> Situation:
         shown: Sequence[PoemRow] = ()
-        # In company, nobody could tell whose last poem is meant.
-        if incoming.direct and incoming.quoted is None and speaks_of_a_poem(incoming.text):
-            shown = await self._anthology.poems.last_shown(incoming.address.chat)
+        if incoming.quoted is None and speaks_of_a_poem(incoming.text):
+            shown = await last_poem_of(incoming, self._anthology.poems)
         return Situation(
             language=incoming.language,
             style=settings.style,

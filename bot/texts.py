@@ -158,6 +158,92 @@ MENU_POEM = Text(zh="诗", zh_hant="詩", en="The poem")
 MENU_CARD = Text(zh="画成诗笺", zh_hant="畫成詩箋", en="Make a card of it")
 MENU_CHECK = Text(zh="看这首诗的格律", zh_hant="看這首詩的格律", en="Check this poem")
 
+# --- what commands may be told, where there is a field for each -----------------------------
+
+FIELD_OPENING = Text(zh="开头", zh_hant="開頭", en="opening")
+FIELD_OPENING_HELP = Text(
+    zh="诗以这几个字开头，最多七个",
+    zh_hant="詩以這幾個字開頭，最多七個",
+    en="the Chinese characters it begins with, seven at most",
+)
+FIELD_THEME = Text(zh="题材", zh_hant="題材", en="theme")
+FIELD_THEME_HELP = Text(
+    zh="写什么，如 边塞", zh_hant="寫什麼，如 邊塞", en="what it is about, in Chinese: 边塞"
+)
+FIELD_FORM = Text(zh="诗体", zh_hant="詩體", en="form")
+FIELD_FORM_HELP = Text(
+    zh="几句、每句几个字", zh_hant="幾句、每句幾個字", en="how many lines, and how long"
+)
+FIELD_RHYME = Text(zh="韵", zh_hant="韻", en="rhyme")
+FIELD_RHYME_HELP = Text(
+    zh="平水韵的韵部，或押这个韵的字",
+    zh_hant="平水韻的韻部，或押這個韻的字",
+    en="a rhyme group (平水韵), or a character that rhymes with it",
+)
+FIELD_COUNT = Text(zh="几首", zh_hant="幾首", en="count")
+FIELD_COUNT_HELP = Text(zh="写几首来选", zh_hant="寫幾首來選", en="how many poems to choose from")
+FIELD_HEADS = Text(zh="藏头", zh_hant="藏頭", en="heads")
+FIELD_HEADS_HELP = Text(
+    zh="每句的第一个字，四个或八个",
+    zh_hant="每句的第一個字，四個或八個",
+    en="the first character of each line: 4 or 8",
+)
+FIELD_PART = Text(zh="哪里", zh_hant="哪裡", en="part")
+FIELD_PART_HELP = Text(
+    zh="第几句，或诗里的字：2 或 月",
+    zh_hant="第幾句，或詩裡的字：2 或 月",
+    en="which lines, or characters of the poem: 2, or 月",
+)
+FIELD_POEM = Text(zh="诗", zh_hant="詩", en="poem")
+FIELD_POEM_HELP = Text(
+    zh="哪一首；不填就是你要的上一首",
+    zh_hant="哪一首；不填就是你要的上一首",
+    en="which one; left out, the last that you asked for",
+)
+FIELD_PAPER = Text(zh="纸", zh_hant="紙", en="paper")
+FIELD_PAPER_HELP = Text(zh="白纸或墨底", zh_hant="白紙或墨底", en="light or dark")
+CHOICE_PAPER = Text(zh="纸", zh_hant="紙", en="paper")
+CHOICE_INK = Text(zh="墨", zh_hant="墨", en="ink")
+FIELD_RATIO = Text(zh="比例", zh_hant="比例", en="ratio")
+FIELD_RATIO_HELP = Text(zh="宽比高", zh_hant="寬比高", en="width to height")
+FIELD_CELL = Text(zh="模型", zh_hant="模型", en="model")
+FIELD_CELL_HELP = Text(zh="谁来写", zh_hant="誰來寫", en="who writes")
+FIELD_TEMPERATURE = Text(zh="温度", zh_hant="溫度", en="temperature")
+FIELD_TEMPERATURE_HELP = Text(
+    zh="越高越大胆，如 0.9", zh_hant="越高越大膽，如 0.9", en="the higher the bolder, such as 0.9"
+)
+FIELD_LANGUAGE = Text(zh="语言", zh_hant="語言", en="language")
+FIELD_LANGUAGE_HELP = Text(zh="我在这里说什么", zh_hant="我在這裡說什麼", en="what I speak here")
+FIELD_SCRIPT = Text(zh="字", zh_hant="字", en="script")
+FIELD_SCRIPT_HELP = Text(zh="诗用什么字", zh_hant="詩用什麼字", en="how poems are written here")
+FIELD_TIME = Text(zh="时间", zh_hant="時間", en="time")
+FIELD_TIME_HELP = Text(
+    zh="几点，比如 08:00；off 就不再发",
+    zh_hant="幾點，比如 08:00；off 就不再發",
+    en="when, such as 08:00; off ends it",
+)
+FIELD_ZONE = Text(zh="时区", zh_hant="時區", en="zone")
+FIELD_ZONE_HELP = Text(
+    zh="哪里的时间，比如 上海、Asia/Tokyo",
+    zh_hant="哪裡的時間，比如 台北、Asia/Tokyo",
+    en="whose time, such as Asia/Shanghai or Tokyo",
+)
+FIELD_PERIOD = Text(zh="多久", zh_hant="多久", en="period")
+FIELD_PERIOD_HELP = Text(zh="多久以来的诗", zh_hant="多久以來的詩", en="poems since when")
+CHOICE_DAY = Text(zh="一天", zh_hant="一天", en="day")
+CHOICE_WEEK = Text(zh="一周", zh_hant="一週", en="week")
+CHOICE_MONTH = Text(zh="一月", zh_hant="一月", en="month")
+CHOICE_ALL = Text(zh="一直以来", zh_hant="一直以來", en="all time")
+FIELD_ADMINS = Text(zh="管理员", zh_hant="管理員", en="admins")
+FIELD_ADMINS_HELP = Text(
+    zh="让不让管理员编选", zh_hant="讓不讓管理員編選", en="whether admins are curators here"
+)
+CHOICE_ON = Text(zh="让", zh_hant="讓", en="on")
+CHOICE_OFF = Text(zh="不让", zh_hant="不讓", en="off")
+CHOICE_SIMPLIFIED = Text(zh="简体", zh_hant="簡體", en="simplified")
+CHOICE_TRADITIONAL = Text(zh="繁体", zh_hant="繁體", en="traditional")
+CHOICE_EACH_THEIR_OWN = Text(zh="各随其便", zh_hant="各隨其便", en="to each their own")
+
 # --- answers -------------------------------------------------------------------------------
 
 WELCOME = Text(

@@ -77,14 +77,18 @@ class Poems:
 
         await self._database.transact(note)
 
-    async def last_shown(self, chat: str) -> Sequence[PoemRow]:
-        """What `chat` was shown last: one poem, or several to choose from."""
+    async def last_shown(self, chat: str, asker: str | None = None) -> Sequence[PoemRow]:
+        """What `chat` was shown last: one poem, or several to choose from.
+
+        Of what `asker` asked for, if one is named.
+        """
         known_as = self._database.known_as(chat)
+        asked = () if asker is None else (PoemRow.asker == self._database.known_as(asker),)
 
         async def find(session: AsyncSession) -> Sequence[PoemRow]:
             last = (
                 select(PoemRow.job)
-                .where(PoemRow.chat == known_as, PoemRow.shown_at.is_not(None))
+                .where(PoemRow.chat == known_as, PoemRow.shown_at.is_not(None), *asked)
                 .order_by(PoemRow.shown_at.desc())
                 .limit(1)
             )

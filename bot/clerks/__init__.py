@@ -4,10 +4,12 @@ A clerk is told what was asked and what the chat chose, and says what follows. D
 the same cause does no harm.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bot.anthology.chats import ChatSettings
+from bot.anthology.poems import Poems
+from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
 from bot.cards.chart import Chart
 from bot.message import Attachment, Button, Incoming, Message, Reply, Tap
@@ -30,6 +32,14 @@ class Clerk(Protocol):
     def taps(self) -> Mapping[Verb, TapAct]:
         """What it does, by button."""
         ...
+
+
+async def last_poem_of(incoming: Incoming, poems: Poems) -> Sequence[PoemRow]:
+    """What was shown last to whoever said `incoming`; in company, of what they asked for."""
+    chat = incoming.address.chat
+    if incoming.direct:
+        return await poems.last_shown(chat)
+    return () if incoming.person is None else await poems.last_shown(chat, incoming.person)
 
 
 def say(asked: Incoming, text: str) -> Reply:

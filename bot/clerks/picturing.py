@@ -8,7 +8,7 @@ from bot.anthology.chats import ChatSettings
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
 from bot.cards.card import Card, Ratio, Theme, card_of
-from bot.clerks import Act, TapAct, say, tell
+from bot.clerks import Act, TapAct, last_poem_of, say, tell
 from bot.clerks.writing import render_rows
 from bot.language import Language, Script
 from bot.message import Incoming, Message, Reply, Tap
@@ -50,13 +50,13 @@ class PictureClerk:
         return tell(tap, "", _message(f"{tap.cause}/card", tap, row, card))
 
     async def _poem_meant(self, incoming: Incoming) -> PoemRow | None:
-        """The poem of ours that is replied to; alone with the bot, else the last one shown."""
-        poems, chat = self._anthology.poems, incoming.address.chat
+        """The poem of ours that is replied to, or the last one shown to them."""
+        poems = self._anthology.poems
         if incoming.quoted_id is not None:
-            return await poems.shown_in(chat, incoming.quoted_id)
-        if not incoming.direct or incoming.quoted is not None:
+            return await poems.shown_in(incoming.address.chat, incoming.quoted_id)
+        if incoming.quoted is not None:
             return None
-        return _only(await poems.last_shown(chat))
+        return _only(await last_poem_of(incoming, poems))
 
     def _card(self, row: PoemRow, theme: Theme, ratio: Ratio) -> Card:
         return card_of(

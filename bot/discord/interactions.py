@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from discord import AppCommandType, ChannelType, InteractionType, Permissions
 
-from bot.discord.menu import COMMAND_BY_MENU, FORM_POEM, FORM_WISH, PLATFORM
+from bot.discord.menu import COMMAND_BY_MENU, COMMAND_BY_NAME, FORM_POEM, FORM_WISH, PLATFORM
+from bot.fields import line_of
 from bot.inbox import UnreadableUpdateError
 from bot.language import language_of
 from bot.message import Address, Incoming, Tap
@@ -45,7 +46,7 @@ _KEPT: Final[Mask] = {
     "data": {
         "type": None,
         "name": None,
-        "options": {"value": None},
+        "options": {"name": None, "value": None},
         "target_id": None,
         "resolved": {"messages": {_ANY: {"content": None, "embeds": {"description": None}}}},
         "custom_id": None,
@@ -129,8 +130,17 @@ def _command(interaction: dict[str, Any]) -> Incoming:
     if data["type"] == AppCommandType.message.value:
         about = _incoming(interaction, COMMAND_BY_MENU[data["name"]].name)
         return replace(about, quoted=target_text(data), quoted_id=int(data["target_id"]))
-    given = [str(option["value"]) for option in data.get("options", ())]
-    return _incoming(interaction, data["name"], *given)
+    told = {option["name"]: str(option["value"]) for option in data.get("options", ())}
+    return _incoming(interaction, data["name"], _line(data["name"], told))
+
+
+def _line(name: str, told: dict[str, str]) -> str:
+    """What a command was told; also by fields of another version, which clients remember."""
+    command = COMMAND_BY_NAME.get(name)
+    fields = command.fields if command else ()
+    known = {field.name for field in fields}
+    others = (value for field, value in told.items() if field not in known)
+    return " ".join(filter(None, (line_of(fields, told), *others)))
 
 
 def _form(interaction: dict[str, Any]) -> Incoming:
@@ -151,11 +161,11 @@ def target_text(data: dict[str, Any]) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _incoming(interaction: dict[str, Any], command: str, *arguments: str) -> Incoming:
+def _incoming(interaction: dict[str, Any], command: str, arguments: str = "") -> Incoming:
     return Incoming(
         cause=cause_of(interaction),
         address=_address(interaction),
-        text=" ".join((f"/{command}@{ADDRESSEE}", *arguments)),
+        text=f"/{command}@{ADDRESSEE} {arguments}".rstrip(),
         language=language_of(interaction.get("locale")),
         direct=_is_direct(interaction),
         person=_person(interaction),

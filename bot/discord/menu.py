@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 
 from bot import keys, texts
 from bot.commands import COMMANDS, Command, Menu
+from bot.fields import Field
 from bot.language import Language
 from bot.quotation import TEXT_MAX
 from bot.texts import Text
@@ -54,6 +55,8 @@ _OFFERED = {
     "contexts": [0, 1, 2],
 }
 
+COMMAND_BY_NAME: Final[Mapping[str, Command]] = {command.name: command for command in COMMANDS}
+"""The slash commands, by the name that Discord sends."""
 COMMAND_BY_MENU: Final[Mapping[str, Command]] = {
     command.menu.title.say(Language.EN): command for command in COMMANDS if command.menu
 }
@@ -74,7 +77,7 @@ def _slash_command(command: Command) -> dict[str, Any]:
         "name": command.name,
         "name_localizations": _translated_names(command),
         **_description(command.help),
-        "options": [_text_option(command.arguments)] if command.arguments else [],
+        "options": [_option(field) for field in command.fields],
         **_OFFERED,
     }
 
@@ -82,22 +85,30 @@ def _slash_command(command: Command) -> dict[str, Any]:
 def _menu_command(menu: Menu) -> dict[str, Any]:
     return {
         "type": AppCommandType.message.value,
-        "name": menu.title.say(Language.EN),
-        "name_localizations": {
-            locale.value: menu.title.say(language) for language, locale in _LOCALES.items()
-        },
+        **_named(menu.title),
         **_OFFERED,
     }
 
 
-def _text_option(arguments: Text) -> dict[str, Any]:
-    return {
+def _option(field: Field) -> dict[str, Any]:
+    option = {
         "type": AppCommandOptionType.string.value,
-        "name": "text",
-        "name_localizations": {locale.value: "内容" for locale in _LOCALES.values()},
-        **_description(arguments),
-        "required": False,
-        "max_length": TEXT_MAX,
+        **_named(field.title),
+        **_description(field.help),
+        "required": field.needed,
+    }
+    if field.choices:
+        choices = [{**_named(choice.title), "value": choice.word} for choice in field.choices]
+        return option | {"choices": choices}
+    return option | {"max_length": TEXT_MAX}
+
+
+def _named(title: Text) -> dict[str, Any]:
+    return {
+        "name": title.say(Language.EN),
+        "name_localizations": {
+            locale.value: title.say(language) for language, locale in _LOCALES.items()
+        },
     }
 
 

@@ -196,9 +196,20 @@ class FakeDiscord:
 
     # --- what tests do ---
 
-    async def command(self, name: str, text: str | None = None, **where: Any) -> int:
-        """Somebody gives a slash command; the interaction's id."""
-        options = [] if text is None else [{"type": 3, "name": "text", "value": text}]
+    async def command(
+        self,
+        name: str,
+        text: str | None = None,
+        *,
+        told: dict[str, str] | None = None,
+        **where: Any,
+    ) -> int:
+        """Somebody gives a slash command; the interaction's id.
+
+        `told` is what stands in its fields, and `text` in one that it had once.
+        """
+        fields = (told or {}) | ({} if text is None else {"text": text})
+        options = [{"type": 3, "name": name, "value": value} for name, value in fields.items()]
         data = {"id": "1", "type": 1, "name": name, "options": options}
         return await self.ask(_COMMAND, data, **where)
 
@@ -744,7 +755,10 @@ def _check_command(command: dict[str, Any]) -> None:
         if any(not 1 <= len(name) <= 32 for name in names) or "description" in command:
             raise _invalid("a menu's command has a name of 32 characters, and nothing else")
         return
-    for named in (command, *command.get("options", ())):
+    options = command.get("options", ())
+    if sorted(options, key=lambda option: not option["required"]) != list(options):
+        raise _invalid("Required options must be placed before non-required options")
+    for named in (command, *options):
         names = [named["name"], *(named.get("name_localizations") or {}).values()]
         if any(not _NAME.fullmatch(name) or name != name.lower() for name in names):
             raise _invalid(f"no name for a command: {names}")

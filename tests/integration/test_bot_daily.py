@@ -376,7 +376,9 @@ async def test_channels_and_threads_of_discord_get_theirs_until_they_are_closed(
             running = asyncio.create_task(serve_discord(settings))
             await discord.until(lambda: len(discord.sent) == 2)
             await paused(anthology, Address(chat=f"discord:{CHANNEL + 2}"))
-            await discord.command("daily", "9:00", permissions=MANAGE_CHANNELS, **thread)
+            await discord.command(
+                "daily", told={"time": "9:00"}, permissions=MANAGE_CHANNELS, **thread
+            )
             await discord.until(lambda: len(discord.sent) == 3)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -170,6 +170,22 @@ async def test_commands_are_published_once_for_every_language_and_place(
     assert menus == ["Rewrite this poem", "Check this poem", "Make a card of it"]
 
 
+@pytest.mark.parametrize("place", ["fields", "one line"])
+async def test_what_stands_in_fields_says_the_same_as_a_line(fake, bot, engine, place):
+    told = {"count": "3", "opening": "月", "rhyme": "东", "form": "wujue", "theme": "边 塞"}
+    words = {"told": told} if place == "fields" else {"text": "月 题:边塞 五绝 韵:东 x3"}
+    await fake.command("poem", **words)
+    await shown(fake, 1)
+    [job] = engine.jobs
+    assert (job.opening, job.theme, job.form, job.rhyme, job.count) == (
+        "月",
+        "边塞",
+        "wujue",
+        "東",
+        3,
+    )
+
+
 async def test_commands_that_changed_are_published_again(fake, settings, engine, redis):
     await redis.set(keys.commands(PLATFORM), "what they were")
     async with serving(settings, fake):
@@ -242,6 +258,21 @@ VERBS = [button.data.partition(":")[0] for button in poem_buttons("dc:1", Tally(
 def verbs(shown):
     """What the buttons below a message do."""
     return [data.partition(":")[0] for data in shown.buttons]
+
+
+async def test_in_company_the_last_poem_is_the_one_that_the_person_asked_for(fake, settings, redis):
+    def written(job):
+        return made_up_poem(job) if job.frame else a_poem(job)
+
+    where = {"channel_id": CHANNEL, "guild": True}
+    async with fake_engine(redis, answer=written) as engine, serving(settings, fake):
+        poem = await poem_in(fake, person=1, **where)
+        await recorded(settings, poem.interaction)
+        mine = await fake.command("rewrite", "2", person=1, **where)
+        not_mine = await fake.command("rewrite", "2", person=2, **where)
+        await shown(fake, 3)
+    assert [job.id for job in engine.jobs[1:]] == [f"dc:{mine}"]
+    assert fake.answers(not_mine)[0].buttons == []
 
 
 async def three_poems(fake, **where):

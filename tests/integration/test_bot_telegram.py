@@ -475,17 +475,21 @@ async def test_a_reply_to_a_poem_rewrites_it_and_keeps_the_rest(fake, settings, 
         rewritten = (await shown(fake, 2))[1]
         await fake.reply("/check", rewritten)
         checked = (await shown(fake, 3))[2]
-        await fake.say("/rewrite 2", chat_id=GROUP)
+        other = {"id": 99, "is_bot": False, "first_name": "R", "language_code": "zh-hans"}
+        await fake.say("/rewrite 2", chat_id=GROUP, **{"from": other})
         refused = (await shown(fake, 4))[3]
-    _, job = engine.jobs
+        await fake.say("/rewrite 2", chat_id=GROUP)
+        await shown(fake, 5)
+    _, job, own = engine.jobs
     assert job.frame == "月落空江夜□□□□□故人千里外一叶下汀洲"
     assert job.unlike == job.frame.replace("□" * 5, "风吹远树秋")
     assert (job.opening, job.rhyme) == ("", None)
     assert rewritten.text.startswith("月落空江夜，月落空江夜。\n故人千里外，一叶下汀洲。\n\n五绝")
     assert checked.text.startswith("月落空江夜\n仄仄中平仄\n")
     assert "第2句与前面的一句相同。" in checked.text
-    # In company nobody could tell which poem is meant.
+    # In company, who does not say which poem is meant means the last that they asked for.
     assert "没看到诗" in refused.text
+    assert own.frame == job.frame[:5] + "□" * 5 + job.frame[10:]
 
 
 async def test_in_private_the_last_poem_is_meant(fake, settings, redis):
