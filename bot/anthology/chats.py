@@ -39,7 +39,7 @@ class Chats:
     async def settings(self, chat: str) -> ChatSettings:
         """What `chat` chose; the usual where it never did."""
         known_as = self._database.known_as(chat)
-        row = await self._database.transact(lambda session: session.get(ChatRow, known_as))
+        row = await self._database.read(lambda session: session.get(ChatRow, known_as))
         return ChatSettings() if row is None else settings_of(row)
 
     async def change(self, chat: str, settings: ChatSettings, language: Language) -> None:

@@ -158,10 +158,11 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
+        # First, for the next already needs a lock.
+        f"busy_timeout = {_BUSY_S * 1000}",
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
-        f"busy_timeout = {_BUSY_S * 1000}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -80,7 +80,7 @@ class People:
     async def consent(self, person: str) -> Consent | None:
         """What `person` answered; None where they were never asked with the present text."""
         rater = self._database.known_as(person)
-        row = await self._database.transact(lambda session: session.get(ConsentRow, rater))
+        row = await self._database.read(lambda session: session.get(ConsentRow, rater))
         if row is None or row.version != CONSENT_VERSION:
             return None
         return Consent(

@@ -95,7 +95,7 @@ class Poems:
             job = await session.scalar(last)
             return (await session.scalars(_candidates(known_as, job))).all()
 
-        return await self._database.transact(find)
+        return await self._database.read(find)
 
     async def shown_in(self, chat: str, message: int) -> PoemRow | None:
         """The poem that `message` of `chat` shows; of several the picked one, else none."""
@@ -108,7 +108,7 @@ class Poems:
             rows = (await session.scalars(_candidates(known_as, showing.job))).all()
             return rows[0] if len(rows) == 1 else _picked(rows)
 
-        return await self._database.transact(find)
+        return await self._database.read(find)
 
     async def pick(self, chat: str, job: str, number: int) -> PoemRow | None:
         """Pick one of several poems; the first who picks decides, and again changes nothing.
@@ -131,7 +131,7 @@ class Poems:
 
     async def get(self, poem_id: str) -> PoemRow | None:
         """One poem, by its id."""
-        return await self._database.transact(lambda session: session.get(PoemRow, poem_id))
+        return await self._database.read(lambda session: session.get(PoemRow, poem_id))
 
     async def get_in(self, chat: str, poem_id: str) -> PoemRow | None:
         """One poem, by its id, if it was written for `chat`."""

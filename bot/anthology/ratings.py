@@ -137,7 +137,7 @@ class Ratings:
 
     async def tally(self, poem: str) -> Tally:
         """The votes on one poem."""
-        return await self._database.transact(lambda session: _tally(session, poem))
+        return await self._database.read(lambda session: _tally(session, poem))
 
     async def training_ratings(
         self, *, curators: Collection[str] = ()

@@ -62,7 +62,7 @@ class Schedules:
     async def find(self, address: Address) -> Schedule | None:
         """What is set at `address`, also where it is paused; None where nothing ever was."""
         key = self._key(address)
-        row = await self._database.transact(lambda session: session.get(ScheduleRow, key))
+        row = await self._database.read(lambda session: session.get(ScheduleRow, key))
         if row is None:
             return None
         pause = None if row.paused_because is None else Pause(row.paused_because)
@@ -76,7 +76,7 @@ class Schedules:
             .order_by(ScheduleRow.since.desc())
             .limit(1)
         )
-        return await self._database.transact(lambda session: session.scalar(statement))
+        return await self._database.read(lambda session: session.scalar(statement))
 
     async def start(
         self, address: Address, *, at: time, zone: str, language: Language, now: datetime
@@ -125,7 +125,7 @@ class Schedules:
         async def find(session: AsyncSession) -> Sequence[Due]:
             return [self._due(*row) for row in (await session.execute(statement)).all()]
 
-        return await self._database.transact(find)
+        return await self._database.read(find)
 
     async def advance(self, looked: Mapping[Address, date | None], now: datetime) -> None:
         """Look again at each address in `looked` when it is due next.

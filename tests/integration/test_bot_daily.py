@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -359,7 +360,7 @@ async def test_channels_and_threads_of_discord_get_theirs_until_they_are_closed(
     redis, valkey_url, tmp_path, engine, monkeypatch
 ):
     monkeypatch.setattr("bot.daily.TICK_S", 0.05)
-    thread = {"channel_id": CHANNEL + 1, "parent_id": CHANNEL, "guild": True}
+    thread: dict[str, Any] = {"channel_id": CHANNEL + 1, "parent_id": CHANNEL, "guild": True}
     async with FakeDiscord().serve() as discord:
         settings = BotSettings(
             redis_url=valkey_url,

@@ -1,5 +1,6 @@
 """What stands in the fields of a command says what people type elsewhere."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from bot.commands import COMMANDS, understand
 from bot.fields import line_of
 from bot.language import Language
-from bot.requests import PoemRequest, Refusal, Situation
+from bot.requests import PoemRequest, Refusal, Situation, Where
 from bot.style import Style
 from engine.jobs import Cell
 from engine.verse.forms import FORMS
@@ -33,7 +34,8 @@ CHOICES = [
 
 
 def request_for(command, told):
-    return understand(f"/{command.name} {line_of(command.fields, told)}", SITUATION)
+    where = replace(SITUATION, direct=command.where is not Where.COMPANY)
+    return understand(f"/{command.name} {line_of(command.fields, told)}", where)
 
 
 @pytest.mark.parametrize(
