@@ -18,6 +18,7 @@ from bot.requests import (
     Answer,
     PickRequest,
     Request,
+    Role,
     Situation,
     refuse,
 )
@@ -55,6 +56,8 @@ class Command:
     """What it does, in a few words."""
     read: Callable[[str, Situation], Request]
     """Reads what follows it."""
+    audience: Role = Role.ANYONE
+    """Whom menus show it to; who may have it granted, its request says."""
     speaks_of_a_poem: bool = False
     """Whether it can be about a poem that is there already."""
     menu: Menu | None = None
@@ -185,6 +188,7 @@ COMMANDS: tuple[Command, ...] = (
         arguments=texts.ARGUMENTS_LANG,
         help=texts.HELP_LANG,
         read=read_language_request,
+        audience=Role.ADMIN,
     ),
     Command(
         name="script",
@@ -192,6 +196,7 @@ COMMANDS: tuple[Command, ...] = (
         arguments=texts.ARGUMENTS_SCRIPT,
         help=texts.HELP_SCRIPT,
         read=read_script_request,
+        audience=Role.ADMIN,
     ),
     Command(name="help", aliases=("帮助", "幫助"), help=texts.HELP_HELP, read=_read_help),
     Command(name="start", help=texts.HELP_START, read=_read_start),

@@ -12,6 +12,8 @@
     yuefu:bot:<p>:tallies          zset    none       messages whose counters are out of date, by
                                                       the Unix time at which to change them
     yuefu:bot:<p>:card:<card>      string  30 d       the platform's file of a card that was sent
+    yuefu:bot:<p>:notices          hash    none       a digest of each menu and text of the profile
+                                                      that the platform was told last
     yuefu:bot:<p>:lease            string  5 s        the process that serves platform <p> now
     yuefu:bot:<p>:halt             string  as asked   that the platform asked us to wait
     yuefu:bot:<p>:budget           string  < 1 s      how far ahead of an even pace we have sent
@@ -93,6 +95,11 @@ def ticket(platform: str, cause: str) -> str:
 def commands(platform: str) -> str:
     """The hash of the commands that were last published."""
     return f"{PREFIX}bot:{platform}:commands"
+
+
+def notices(platform: str) -> str:
+    """What the platform was told to show of the bot."""
+    return f"{PREFIX}bot:{platform}:notices"
 
 
 def lease(platform: str) -> str:

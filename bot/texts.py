@@ -107,6 +107,26 @@ MENU_POEM = Text(zh="诗", zh_hant="詩", en="The poem")
 MENU_CARD = Text(zh="画成诗笺", zh_hant="畫成詩箋", en="Make a card of it")
 MENU_CHECK = Text(zh="看这首诗的格律", zh_hant="看這首詩的格律", en="Check this poem")
 
+# --- what the bot says of itself before anybody asks ----------------------------------------
+
+ABOUT = Text(
+    zh="我写近体诗：五绝、七绝、五律、七律，平仄、粘对、押韵都合平水韵。说一个字，比如「月」，"
+    "我就用它起头写一首；也写藏头诗，改诗，看格律。诗由循环神经网络逐字写成，不抄古人的句子。"
+    "发 /privacy 看我记下什么。",
+    zh_hant="我寫近體詩：五絕、七絕、五律、七律，平仄、黏對、押韻都合平水韻。說一個字，比如「月」，"
+    "我就用它起頭寫一首；也寫藏頭詩，改詩，看格律。詩由循環神經網路逐字寫成，不抄古人的句子。"
+    "發 /privacy 看我記下什麼。",
+    en="I write classical Chinese poems (绝句 and 律诗) that keep every rule of tone and rhyme. "
+    "Name a character, such as 月 (moon), and I begin with it; I also write acrostics, rewrite "
+    "lines and check verse. A recurrent neural network writes them, character by character, and "
+    "copies no line. /privacy says what I keep.",
+)
+ABOUT_IN_SHORT = Text(
+    zh="写近体诗的机器人：说一个字，就有一首合格律的新诗。",
+    zh_hant="寫近體詩的機器人：說一個字，就有一首合格律的新詩。",
+    en="A bot that writes classical Chinese poems: name a character, get a new poem.",
+)
+
 # --- answers -------------------------------------------------------------------------------
 
 WELCOME = Text(

@@ -10,15 +10,15 @@ from functools import partial
 import httpx
 import structlog
 from redis.asyncio import Redis
-from telegram import Bot, BotCommand
-from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
+from telegram import Bot
+from telegram.error import InvalidToken, NetworkError, RetryAfter
 from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
 from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
-from bot.commands import COMMANDS, load_tables
+from bot.commands import load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
@@ -26,7 +26,6 @@ from bot.handler import Handler
 from bot.health import Health
 from bot.household import household
 from bot.inbox import Inbox
-from bot.language import Language
 from bot.lease import Lease
 from bot.limits import Limits
 from bot.moderation import Filter, open_filter
@@ -36,6 +35,7 @@ from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
 from bot.telegram.inbox import POLL_S, Poller
+from bot.telegram.menus import publish
 from bot.telegram.sender import TelegramSender
 from bot.telegram.updates import PLATFORM, read_update
 from bot.telegram.webhook import Registration, Webhook
@@ -79,7 +79,7 @@ async def serve(settings: BotSettings) -> None:
             await stack.enter_async_context(listening(settings.listen_address, app))
         bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
         http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
-        await publish_commands(bot)
+        await publish(bot, redis, settings.curator_names)
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
         service = _Service(
@@ -187,17 +187,6 @@ class _Service:
         else:
             secret = self.settings.webhook_secret.get_secret_value()
             await Registration(self.bot, url=url, secret=secret).run()
-
-
-async def publish_commands(bot: Bot) -> None:
-    """Fill the menu of commands, for those who read Chinese and for all others."""
-    for code, language in ((None, Language.EN), ("zh", Language.ZH)):
-        menu = [BotCommand(command.name, command.help.say(language)) for command in COMMANDS]
-        try:
-            await bot.set_my_commands(menu, language_code=code)
-        except TelegramError as error:
-            # People can type what the menu does not show.
-            log.warning("! no menu", action="start.menu", error=type(error).__name__)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -30,6 +31,9 @@ USERNAME = "yuefu_test_bot"
 TEXT_MAX = 4096
 CALLBACK_DATA_MAX = 64
 CALLBACK_ANSWER_MAX = 200
+COMMAND_HELP_MAX = 256
+PROFILE_TEXT_MAX = {"description": 512, "short_description": 120}
+_COMMAND_NAME = re.compile(r"[a-z0-9_]{1,32}")
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
     {
@@ -39,6 +43,7 @@ _JSON_PARAMETERS = frozenset(
         "link_preview_options",
         "reply_markup",
         "reply_parameters",
+        "scope",
     }
 )
 
@@ -143,8 +148,10 @@ class FakeTelegram:
     """The webhook, and how its calls fare."""
     webhook_second_s: float = 0.01
     """How long a second takes between the calls of a webhook."""
-    menus: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-    """The menu of commands by language code, "" for all others."""
+    menus: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """The names in each menu, by scope (`chat 42`, `all_private_chats`) and language code."""
+    profile: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What the bot says of itself: by `description` or `short_description` and language code."""
     _next_update: int = 1000
     _next_message: int = 1
     _poller: asyncio.Task[Any] | None = None
@@ -271,6 +278,9 @@ class FakeTelegram:
             "getWebhookInfo": self._get_webhook_info,
             "setWebhook": self._set_webhook,
             "setMyCommands": self._set_my_commands,
+            "deleteMyCommands": self._delete_my_commands,
+            "setMyDescription": partial(self._set_my_text, "description"),
+            "setMyShortDescription": partial(self._set_my_text, "short_description"),
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
             "sendPhoto": self._send_photo,
@@ -345,7 +355,37 @@ class FakeTelegram:
 
     async def _set_my_commands(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("setMyCommands", parameters))
-        self.menus[parameters.get("language_code", "")] = parameters["commands"]
+        menu = parameters["commands"]
+        for command in menu:
+            if not _COMMAND_NAME.fullmatch(command["command"]):
+                raise ApiError(400, "Bad Request: BOT_COMMAND_INVALID")
+            if not 1 <= len(command["description"]) <= COMMAND_HELP_MAX:
+                raise ApiError(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
+        self.menus[self._menu(parameters)] = [command["command"] for command in menu]
+        await self._tell()
+        return True
+
+    async def _delete_my_commands(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("deleteMyCommands", parameters))
+        self.menus.pop(self._menu(parameters), None)
+        await self._tell()
+        return True
+
+    def _menu(self, parameters: dict[str, Any]) -> tuple[str, str]:
+        """The menu that a call is about."""
+        scope = parameters.get("scope", {"type": "default"})
+        if scope.get("chat_id") in self.blocked:
+            raise ApiError(400, "Bad Request: chat not found")
+        where = f" {scope['chat_id']}" if "chat_id" in scope else ""
+        return f"{scope['type']}{where}", _language_code(parameters)
+
+    async def _set_my_text(self, which: str, parameters: dict[str, Any]) -> Any:
+        self.calls.append((which, parameters))
+        text = parameters.get(which, "")
+        if len(text) > PROFILE_TEXT_MAX[which]:
+            raise ApiError(400, "Bad Request: text is too long")
+        self.profile[which, _language_code(parameters)] = text
+        await self._tell()
         return True
 
     async def _get_updates(self, parameters: dict[str, Any]) -> Any:
@@ -592,6 +632,13 @@ async def _try_to_connect(url: str) -> None:
     except OSError:
         raise ApiError(400, "Bad Request: bad webhook: Connection refused") from None
     writer.close()
+
+
+def _language_code(parameters: dict[str, Any]) -> str:
+    code = str(parameters.get("language_code", ""))
+    if code and not re.fullmatch(r"[a-z]{2}", code):
+        raise ApiError(400, "Bad Request: invalid language code specified")
+    return code
 
 
 def _message(sent: Sent) -> dict[str, Any]:

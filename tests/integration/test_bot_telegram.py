@@ -11,7 +11,6 @@ from bot.anthology import Anthology
 from bot.anthology.chats import Chats
 from bot.anthology.poems import Poems
 from bot.buttons import poem_buttons
-from bot.commands import COMMANDS
 from bot.errors import TokenRefusedError
 from bot.message import Tally
 from bot.settings import BotSettings
@@ -105,15 +104,6 @@ async def test_a_model_that_does_not_run_is_refused_with_those_that_do(fake, bot
     await fake.say("/style rnn")
     [sent] = await shown(fake, 1)
     assert sent.text == "rnn 模型现在没有运行；可以用：gru, lstm。"
-
-
-async def test_the_menu_is_filled_in_both_languages(fake, bot):
-    await fake.until(lambda: len(fake.menus) == 2)
-    names = [command.name for command in COMMANDS]
-    assert {code: [entry["command"] for entry in menu] for code, menu in fake.menus.items()} == {
-        "": names,
-        "zh": names,
-    }
 
 
 async def test_in_a_group_the_answer_goes_to_the_topic_and_the_question(fake, bot):
