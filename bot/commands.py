@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bot import texts
 from bot.asking import read_acrostic_request, read_poem_request
 from bot.inspection import read_check_request
+from bot.links import read_payload
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
 from bot.quotation import TEXT_MAX
@@ -121,8 +122,13 @@ def _read_other(text: str, situation: Situation) -> Request:
 # --- /start, /help -------------------------------------------------------------------------
 
 
-def _read_start(_arguments: str, situation: Situation) -> Request:
-    return Answer(text=texts.WELCOME.say(situation.language))
+def _read_start(arguments: str, situation: Situation) -> Request:
+    """A greeting; or what the link says that the person opened."""
+    linked = read_payload(arguments)
+    command = _BY_NAME.get(linked.command) if linked else None
+    if linked is None or command is None:
+        return Answer(text=texts.WELCOME.say(situation.language))
+    return command.read(linked.arguments, situation)
 
 
 def _read_help(_arguments: str, situation: Situation) -> Request:

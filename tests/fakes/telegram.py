@@ -33,6 +33,9 @@ CALLBACK_DATA_MAX = 64
 CALLBACK_ANSWER_MAX = 200
 COMMAND_HELP_MAX = 256
 PROFILE_TEXT_MAX = {"description": 512, "short_description": 120}
+BOT = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME}
+# What Telegram takes for a command: Latin letters only.
+_COMMAND = re.compile(r"/[A-Za-z0-9_]{1,32}(?:@(\w+))?(?!\S)")
 _COMMAND_NAME = re.compile(r"[a-z0-9_]{1,32}")
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
@@ -140,6 +143,8 @@ class FakeTelegram:
     """When it answered so."""
     admins: dict[int, set[int]] = field(default_factory=dict)
     """Who runs each group."""
+    privacy: bool = False
+    """Whether groups keep from the bot what is not meant for it, as is usual."""
     latency_s: float = 0.0
     """From the moment a message is shown until the answer is sent."""
     in_flight: int = 0
@@ -163,12 +168,16 @@ class FakeTelegram:
     async def say(self, text: str | None, *, chat_id: int = 7, **extra: Any) -> int:
         """Somebody writes `text`; the update's id."""
         update_id = self._next_update
-        await self.add(message_update(update_id, text, chat_id=chat_id, **extra))
+        update = message_update(update_id, text, chat_id=chat_id, **extra)
+        self._next_update += 1
+        if not self.privacy or self._is_meant(update["message"]):
+            await self.add(update)
         return update_id
 
     async def reply(self, text: str, sent: Sent) -> int:
         """Somebody answers one of the bot's messages; the update's id."""
         there = message_update(sent.message_id, sent.text, chat_id=sent.chat_id)["message"]
+        there["from"] = BOT
         return await self.say(text, chat_id=sent.chat_id, reply_to_message=there)
 
     async def tap(
@@ -202,6 +211,20 @@ class FakeTelegram:
         }
         await self.add({"update_id": update_id, "message_reaction": reaction})
         return update_id
+
+    def _is_meant(self, message: dict[str, Any]) -> bool:
+        """Whether a bot in privacy mode hears of a message (core.telegram.org/bots/features)."""
+        text = message.get("text")
+        if message["chat"]["id"] > 0 or text is None:
+            return True
+        if message.get("reply_to_message", {}).get("from", {}).get("id") == BOT["id"]:
+            return True
+        command = _COMMAND.match(text)
+        if command is None:
+            return False
+        # A bare command is for the bot that spoke last; there is no other here.
+        spoke = any(sent.chat_id == message["chat"]["id"] for sent in self.sent)
+        return spoke if command[1] is None else command[1] == USERNAME
 
     async def add(self, update: dict[str, Any]) -> None:
         """An update arrives."""
@@ -611,13 +634,12 @@ def tap_update(
 ) -> dict[str, Any]:
     """An update as Telegram writes it: a tap on a button of one of the bot's messages."""
     message = message_update(update_id, "…", chat_id=chat_id)["message"]
-    bot = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME}
     return {
         "update_id": update_id,
         "callback_query": {
             "id": f"query-{update_id}",
             "from": message["from"] | {"language_code": language},
-            "message": message | {"message_id": message_id, "from": bot},
+            "message": message | {"message_id": message_id, "from": BOT},
             "chat_instance": "1",
             "data": data,
         },

@@ -133,6 +133,20 @@ async def test_in_a_group_only_commands_for_us_are_answered(fake, bot):
     assert "/poem" in fake.sent[0].text
 
 
+async def test_in_privacy_mode_a_group_reaches_us_by_latin_commands_and_by_replies(
+    fake, bot, engine
+):
+    fake.privacy = True
+    # None of these reaches a bot in privacy mode, for Telegram knows no Chinese command.
+    for text in ("/诗 月", f"/诗@{USERNAME} 月", f"/藏头@{USERNAME} 春夏秋冬", "/poem 月", "月"):
+        await fake.say(text, chat_id=GROUP)
+    await fake.say(f"/poem@{USERNAME} 山", chat_id=GROUP)
+    [poem] = await shown(fake, 1)
+    await fake.reply("/诗 水", poem)
+    await shown(fake, 2)
+    assert [job.opening for job in engine.jobs] == ["山", "水"]
+
+
 @pytest.mark.parametrize("reason", Reason)
 async def test_whoever_gets_no_poem_is_told_why(settings, fake, redis, reason):
     def fail(job):
