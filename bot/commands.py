@@ -24,6 +24,7 @@ from bot.requests import (
     refuse,
 )
 from bot.rewriting import read_rewrite_request
+from bot.styled import SpanKind, in_style, joined
 from bot.texts import Text
 from bot.wording import number_of
 from engine.verse.script import clean
@@ -133,11 +134,13 @@ def _read_start(arguments: str, situation: Situation) -> Request:
 
 def _read_help(_arguments: str, situation: Situation) -> Request:
     language = situation.language
-    lines = [texts.HELP_HEADING.say(language)]
+    lines = []
     for command in COMMANDS:
         arguments = f" {command.arguments.say(language)}" if command.arguments else ""
         lines.append(f"/{command.name}{arguments} — {command.help.say(language)}")
-    return Answer(text="\n".join(lines))
+    heading = in_style(SpanKind.BOLD, texts.HELP_HEADING.say(language))
+    told = joined([heading, *lines], by="\n")
+    return Answer(text=told.text, spans=told.spans)
 
 
 COMMANDS: tuple[Command, ...] = (

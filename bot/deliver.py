@@ -52,12 +52,14 @@ def compose(outcome: Outcome) -> Message:
 def _show(poem: Poem, context: Context) -> Message:
     """A poem, or several with a button each."""
     poems = (poem, *poem.others)
+    shown = render_poems(
+        poems, glyphs=context.glyphs, script=context.script, language=context.language
+    )
     return Message(
         id=cause_of(poem.job_id),
         address=context.address,
-        text=render_poems(
-            poems, glyphs=context.glyphs, script=context.script, language=context.language
-        ),
+        text=shown.text,
+        spans=shown.spans,
         poem_id=poem.job_id,
         buttons=pick_buttons(poem.job_id, len(poems)) or poem_buttons(poem.job_id, Tally()),
     )

@@ -6,6 +6,7 @@ from typing import Self
 
 from bot.cards.card import Card
 from bot.language import Language
+from bot.styled import Span, SpanKind
 from engine.jobs import Job
 
 
@@ -128,7 +129,10 @@ class Message:
     address: Address
     """Where to show it."""
     text: str
-    """Plain text. Empty in an answer to a tap: it says nothing. In an edit: only buttons change."""
+    """Without any markup. Empty in an answer to a tap: it says nothing; in an edit: only buttons
+    change."""
+    spans: tuple[Span, ...] = ()
+    """The parts of it that are shown in a style, on platforms that can."""
     poem_id: str | None = None
     """The job whose poem, or poems, it shows, if any."""
     buttons: tuple[Button, ...] = ()
@@ -162,8 +166,12 @@ class Message:
         fields = json.loads(text)
         buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
         address = Address(**fields["address"])
+        spans = tuple(
+            Span(**{**span, "kind": SpanKind(span["kind"])}) for span in fields.get("spans", ())
+        )
         card = Card.from_fields(fields["card"]) if "card" in fields else None
-        return cls(**{**fields, "address": address, "buttons": buttons, "card": card})
+        read = {"address": address, "buttons": buttons, "spans": spans, "card": card}
+        return cls(**fields | read)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb
 from bot.message import Incoming, Message, Reply, Tap
+from bot.styled import Span
 
 Act = Callable[[Any, Incoming, ChatSettings], Awaitable[Reply]]
 """Grants a request (`bot.requests`), of the type under which it is listed."""
@@ -31,9 +32,10 @@ class Clerk(Protocol):
         ...
 
 
-def say(asked: Incoming, text: str) -> Reply:
+def say(asked: Incoming, text: str, spans: tuple[Span, ...] = ()) -> Reply:
     """Answer a line with a line."""
-    return Reply(messages=(Message(id=asked.cause, address=asked.address, text=text),))
+    told = Message(id=asked.cause, address=asked.address, text=text, spans=spans)
+    return Reply(messages=(told,))
 
 
 def tell(tap: Tap, text: str = "", *more: Message, alert: bool = False) -> Reply:

@@ -43,6 +43,7 @@ from bot.errors import (
 )
 from bot.language import Language
 from bot.message import Address, Button, Message
+from bot.telegram.shape import entities_of
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 
 ALLOWANCE = Allowance(
@@ -121,6 +122,7 @@ class TelegramSender:
         sent = await self._bot.send_message(
             chat_id=chat_id,
             text=message.text,
+            entities=entities_of(message.text, message.spans),
             message_thread_id=message.address.thread,
             link_preview_options=LinkPreviewOptions(is_disabled=True),
             reply_parameters=_reply_to(message.address.reply_to),
@@ -156,6 +158,7 @@ class TelegramSender:
                     chat_id=chat_id,
                     message_id=edits,
                     text=message.text,
+                    entities=entities_of(message.text, message.spans),
                     link_preview_options=LinkPreviewOptions(is_disabled=True),
                     reply_markup=keyboard,
                 )

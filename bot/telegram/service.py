@@ -37,6 +37,7 @@ from bot.telegram.company import TelegramCompany
 from bot.telegram.inbox import POLL_S, Poller
 from bot.telegram.menus import publish
 from bot.telegram.sender import TelegramSender
+from bot.telegram.shape import fit
 from bot.telegram.updates import PLATFORM, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.web import App, listening
@@ -136,7 +137,7 @@ class _Service:
 
     async def _lead(self, lease: Lease) -> None:
         """Run the tasks that carry an update to its answer, until one of them ends."""
-        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
+        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM, fit=fit)
         anthology, bot, halt = self.anthology, self.bot, Halt(self.redis, PLATFORM)
         sender = TelegramSender(bot, self.redis, self.easel)
         typing = Typing(sender, halt)

@@ -37,6 +37,8 @@ BOT = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME
 # What Telegram takes for a command: Latin letters only.
 _COMMAND = re.compile(r"/[A-Za-z0-9_]{1,32}(?:@(\w+))?(?!\S)")
 _COMMAND_NAME = re.compile(r"[a-z0-9_]{1,32}")
+ENTITY_TYPES = frozenset({"bold", "italic", "underline", "spoiler", "code", "pre"})
+_LOW_HALVES = frozenset(bytes([byte]) for byte in range(0xDC, 0xE0))
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
     {
@@ -64,6 +66,15 @@ class Sent:
     at_s: float
     parameters: dict[str, Any]
     photo: str | None = None
+
+    @property
+    def styled(self) -> list[tuple[str, str]]:
+        """What is shown in a style: which, and the text that its offsets cover."""
+        units = self.text.encode("utf-16-le")
+        return [
+            (entity["type"], units[2 * start : 2 * end].decode("utf-16-le"))
+            for entity, start, end in _bounds(self.parameters)
+        ]
 
     @property
     def keyboard(self) -> list[list[dict[str, str]]]:
@@ -514,7 +525,11 @@ class FakeTelegram:
         if before is None:
             raise ApiError(400, "Bad Request: message to edit not found")
         edited = replace(before, text=text, at_s=time.monotonic(), parameters=parameters)
-        if (edited.text, edited.keyboard) == (before.text, before.keyboard):
+        if (edited.text, edited.styled, edited.keyboard) == (
+            before.text,
+            before.styled,
+            before.keyboard,
+        ):
             raise ApiError(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply "
@@ -526,7 +541,10 @@ class FakeTelegram:
 
     async def _edit_message_reply_markup(self, parameters: dict[str, Any]) -> Any:
         before = self.find(int(parameters["chat_id"]), int(parameters["message_id"]))
-        return await self._edit_message_text({**parameters, "text": before.text if before else "x"})
+        if before is not None:
+            unchanged = {"text": before.text, "entities": before.parameters.get("entities")}
+            return await self._edit_message_text(parameters | unchanged)
+        raise ApiError(400, "Bad Request: message to edit not found")
 
     async def _get_chat_administrators(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("getChatAdministrators", parameters))
@@ -588,6 +606,7 @@ class FakeTelegram:
             raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
         if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
             raise ApiError(400, "Bad Request: message is too long")
+        _refuse_entities(text, parameters)
         self._refuse_parameters(parameters)
 
     def _refuse_parameters(self, parameters: dict[str, Any]) -> None:
@@ -644,6 +663,25 @@ def tap_update(
             "data": data,
         },
     }
+
+
+def _bounds(parameters: dict[str, Any]) -> list[tuple[dict[str, Any], int, int]]:
+    """Each entity, with the UTF-16 units at which it begins and has ended."""
+    entities = parameters.get("entities") or []
+    return [(one, one["offset"], one["offset"] + one["length"]) for one in entities]
+
+
+def _refuse_entities(text: str, parameters: dict[str, Any]) -> None:
+    """Entities must lie in the text, be of a known type, and part no surrogate pair."""
+    units = text.encode("utf-16-le")
+    for entity, start, end in _bounds(parameters):
+        if not 0 <= start < end <= len(units) // 2:
+            raise ApiError(400, "Bad Request: ENTITY_BOUNDS_INVALID")
+        if entity["type"] not in ENTITY_TYPES:
+            raise ApiError(400, "Bad Request: can't parse MessageEntity: unsupported type")
+        # The second half of a pair.
+        if any(units[2 * at + 1 : 2 * at + 2] in _LOW_HALVES for at in (start, end)):
+            raise ApiError(400, "Bad Request: entity begins in a middle of a UTF-16 symbol")
 
 
 async def _try_to_connect(url: str) -> None:

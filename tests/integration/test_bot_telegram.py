@@ -72,6 +72,7 @@ async def test_a_poem_is_written_shown_and_recorded(fake, bot, engine, settings)
     assert sent.chat_id == 7
     assert sent.text.startswith("月月落空江，")
     assert sent.text.endswith("\n五绝 · 尤韵 · lstm")
+    assert sent.styled == [("italic", "五绝 · 尤韵 · lstm")]
     assert sent.parameters["link_preview_options"] == {"is_disabled": True}
     assert "parse_mode" not in sent.parameters
     assert "reply_parameters" not in sent.parameters
@@ -352,6 +353,7 @@ async def test_of_three_poems_one_is_picked_after_a_restart_and_stays_picked(
     assert len(fake.edits) == 1
     now = fake.now(message)
     assert now.text == f"{POEMS[1]}\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · lstm"
+    assert now.styled == [("italic", "五绝 · 尤韵 · lstm")]
     assert now.buttons == below("tg:1000#2")
     assert len(fake.sent) == 1
     async with Anthology.open(settings.anthology_url, settings.pseudonyms) as anthology:
@@ -487,6 +489,7 @@ async def test_a_reply_to_a_poem_rewrites_it_and_keeps_the_rest(fake, settings, 
     assert (job.opening, job.rhyme) == ("", None)
     assert rewritten.text.startswith("月落空江夜，月落空江夜。\n故人千里外，一叶下汀洲。\n\n五绝")
     assert checked.text.startswith("月落空江夜\n仄仄中平仄\n")
+    assert checked.styled == [("pre", checked.text.partition("\n\n")[0])]
     assert "第2句与前面的一句相同。" in checked.text
     # In company nobody could tell which poem is meant.
     assert "没看到诗" in refused.text
