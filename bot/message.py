@@ -87,6 +87,24 @@ class Reaction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """The bot was added to a chat, or is no longer blocked by a person."""
+
+    address: Address
+    """The chat."""
+    language: Language
+    """The language of whoever let it in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """The bot was thrown out of a chat, or blocked by a person: it can send nothing there now."""
+
+    chat: str
+    """The chat, with its platform."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tally:
     """The votes on one poem."""
 

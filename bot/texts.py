@@ -282,6 +282,11 @@ FAULT_REPEATED_RHYME = Text(
 
 # --- refusals: what a person asked for cannot be ---------------------------------------------
 
+NOT_SERVED = Text(
+    zh="我只在主人许可的聊天里写诗；请让主人许可 {chat}。",
+    zh_hant="我只在主人許可的聊天裡寫詩；請讓主人許可 {chat}。",
+    en="I write only in chats that my operator allows; please ask them to allow {chat}.",
+)
 ADMINS_ONLY = Text(
     zh="这个设置只有群管理员能改。",
     zh_hant="這個設定只有群管理員能改。",

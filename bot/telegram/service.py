@@ -21,6 +21,7 @@ from bot.cards.easel import Easel
 from bot.commands import load_tables
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
+from bot.door import Door
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.handler import Handler
 from bot.health import Health
@@ -28,6 +29,7 @@ from bot.household import household
 from bot.inbox import Inbox
 from bot.lease import Lease
 from bot.limits import Limits
+from bot.message import Departure
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.presence import AttendedEngine, Typing
@@ -38,7 +40,7 @@ from bot.telegram.inbox import POLL_S, Poller
 from bot.telegram.menus import publish
 from bot.telegram.sender import TelegramSender
 from bot.telegram.shape import fit
-from bot.telegram.updates import PLATFORM, read_update
+from bot.telegram.updates import PLATFORM, AdminsChanged, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.web import App, listening
 from engine.settings import SettingsError
@@ -143,11 +145,12 @@ class _Service:
         typing = Typing(sender, halt)
         engine = AttendedEngine(self.redis, typing)
         tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
+        company = TelegramCompany(bot)
         desk = make_desk(
             engine=engine,
             anthology=anthology,
             limits=self.limits,
-            company=TelegramCompany(bot),
+            company=company,
             counters=tallies,
             client=PLATFORM,
             words=self.words,
@@ -161,6 +164,8 @@ class _Service:
             desk=desk,
             anthology=anthology,
             read=partial(read_update, bot=bot),
+            door=Door(self.settings.served),
+            hooks={AdminsChanged: company.forget, Departure: _note_departure},
         )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
@@ -188,6 +193,10 @@ class _Service:
         else:
             secret = self.settings.webhook_secret.get_secret_value()
             await Registration(self.bot, url=url, secret=secret).run()
+
+
+async def _note_departure(departure: Departure) -> None:
+    log.info("← left", action="chat.left", chat=departure.chat)
 
 
 @asynccontextmanager

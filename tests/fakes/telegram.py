@@ -37,6 +37,40 @@ BOT = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME
 # What Telegram takes for a command: Latin letters only.
 _COMMAND = re.compile(r"/[A-Za-z0-9_]{1,32}(?:@(\w+))?(?!\S)")
 _COMMAND_NAME = re.compile(r"[a-z0-9_]{1,32}")
+_RIGHTS = {
+    "administrator": (
+        "can_be_edited",
+        "can_manage_chat",
+        "can_delete_messages",
+        "can_manage_video_chats",
+        "can_restrict_members",
+        "can_promote_members",
+        "can_change_info",
+        "can_invite_users",
+        "can_post_stories",
+        "can_edit_stories",
+        "can_delete_stories",
+    ),
+    "restricted": (
+        "is_member",
+        "can_change_info",
+        "can_invite_users",
+        "can_pin_messages",
+        "can_send_messages",
+        "can_send_polls",
+        "can_send_other_messages",
+        "can_add_web_page_previews",
+        "can_manage_topics",
+        "can_send_audios",
+        "can_send_documents",
+        "can_send_photos",
+        "can_send_videos",
+        "can_send_video_notes",
+        "can_send_voice_notes",
+        "can_edit_tag",
+        "can_react_to_messages",
+    ),
+}
 ENTITY_TYPES = frozenset({"bold", "italic", "underline", "spoiler", "code", "pre"})
 _LOW_HALVES = frozenset(bytes([byte]) for byte in range(0xDC, 0xE0))
 _CONFLICT = "conflict"
@@ -206,6 +240,13 @@ class FakeTelegram:
         update = tap_update(update_id, message_id, data, chat_id=chat_id, language=language)
         if person is not None:
             update["callback_query"]["from"]["id"] = person
+        sent = self.find(chat_id, message_id)
+        if sent is not None and "message_thread_id" in sent.parameters:
+            thread = int(sent.parameters["message_thread_id"])
+            update["callback_query"]["message"] |= {
+                "message_thread_id": thread,
+                "is_topic_message": True,
+            }
         await self.add(update)
         return update_id
 
@@ -236,6 +277,30 @@ class FakeTelegram:
         # A bare command is for the bot that spoke last; there is no other here.
         spoke = any(sent.chat_id == message["chat"]["id"] for sent in self.sent)
         return spoke if command[1] is None else command[1] == USERNAME
+
+    async def become(
+        self,
+        status: str,
+        *,
+        chat_id: int,
+        was: str = "member",
+        person: int | None = None,
+        language: str = "zh-hans",
+    ) -> int:
+        """The bot itself, or a person, is now `status` in a chat; the update's id."""
+        update_id = self._next_update
+        there = message_update(0, None, chat_id=chat_id, language=language)["message"]
+        user = BOT if person is None else {"id": person, "is_bot": False, "first_name": "Reader"}
+        changed = {
+            "chat": there["chat"],
+            "from": there["from"],
+            "date": 1_700_000_000,
+            "old_chat_member": _member(was, user),
+            "new_chat_member": _member(status, user),
+        }
+        kind = "my_chat_member" if person is None else "chat_member"
+        await self.add({"update_id": update_id, kind: changed})
+        return update_id
 
     async def add(self, update: dict[str, Any]) -> None:
         """An update arrives."""
@@ -455,6 +520,7 @@ class FakeTelegram:
         offset = int(parameters.get("offset", 0))
         for update_id in [known for known in self.pending if known < offset]:
             del self.pending[update_id]
+        self._keep_only(parameters.get("allowed_updates"))
         await self._tell()
         try:
             await self.until(
@@ -467,6 +533,14 @@ class FakeTelegram:
             return self.script.popleft()
         limit = int(parameters.get("limit", 100))
         return [self.pending[update_id] for update_id in sorted(self.pending)][:limit]
+
+    def _keep_only(self, kinds: list[str] | None) -> None:
+        """What a poller did not ask for is not even kept."""
+        if kinds is not None:
+            wanted = {"update_id", *kinds}
+            for update_id, update in list(self.pending.items()):
+                if update.keys() - wanted:
+                    del self.pending[update_id]
 
     async def _send_message(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("sendMessage", parameters))
@@ -692,6 +766,12 @@ async def _try_to_connect(url: str) -> None:
     except OSError:
         raise ApiError(400, "Bad Request: bad webhook: Connection refused") from None
     writer.close()
+
+
+def _member(status: str, user: dict[str, Any]) -> dict[str, Any]:
+    """What Telegram tells of a member of a chat."""
+    rights = dict.fromkeys(_RIGHTS.get(status, ()), False)
+    return {"status": status, "user": user, "until_date": 0, "is_anonymous": False} | rights
 
 
 def _language_code(parameters: dict[str, Any]) -> str:
