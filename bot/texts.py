@@ -179,6 +179,12 @@ SCRIPT_FREE = Text(
 )
 VOTED_UP = Text(zh="👍 记下了。", zh_hant="👍 記下了。", en="👍 Noted.")
 VOTED_DOWN = Text(zh="👎 记下了。", zh_hant="👎 記下了。", en="👎 Noted.")
+INLINE_NEW = Text(zh="另写一首新的", zh_hant="另寫一首新的", en="Have a new one written")
+INLINE_SOON = Text(
+    zh="在这里写一首（或稍后再打一次）",
+    zh_hant="在這裡寫一首（或稍後再打一次）",
+    en="Have one written (or type it again soon)",
+)
 WRITING = Text(zh="在写了……", zh_hant="在寫了……", en="Writing …")
 WHICH_LINE = Text(
     zh="要改哪一句？点它的句数。",

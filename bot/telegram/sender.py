@@ -199,7 +199,7 @@ def _send_error(error: TelegramError) -> SendError:
     """What the library's `error` means for a message."""
     match error:
         case RetryAfter():
-            return NotShownError("too many requests", retry_after_s=_seconds(error))
+            return NotShownError("too many requests", retry_after_s=seconds_of(error))
         case ChatMigrated():
             return ChatMovedError(chat_name(error.new_chat_id))
         case InvalidToken():
@@ -213,6 +213,7 @@ def _send_error(error: TelegramError) -> SendError:
             return MaybeShownError(type(error.__cause__ or error).__name__)
 
 
-def _seconds(error: RetryAfter) -> float:
+def seconds_of(error: RetryAfter) -> float:
+    """How long Telegram asks us to wait."""
     wait = error.retry_after
     return float(wait) if isinstance(wait, int) else wait.total_seconds()

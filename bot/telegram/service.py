@@ -34,13 +34,15 @@ from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.presence import AttendedEngine, Typing
 from bot.settings import BotSettings
+from bot.shelf import Shelf
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
 from bot.telegram.inbox import POLL_S, Poller
+from bot.telegram.inline import InlineDesk
 from bot.telegram.menus import publish
 from bot.telegram.sender import TelegramSender
 from bot.telegram.shape import fit
-from bot.telegram.updates import PLATFORM, AdminsChanged, read_update
+from bot.telegram.updates import PLATFORM, AdminsChanged, InlineQuestion, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.web import App, listening
 from engine.settings import SettingsError
@@ -158,14 +160,28 @@ class _Service:
             card_label=self.settings.card_label,
             bot_name=bot.username,
         )
+        door = Door(self.settings.served)
+        inline = InlineDesk(
+            bot=bot,
+            engine=engine,
+            shelf=Shelf(self.redis, PLATFORM),
+            halt=halt,
+            words=self.words,
+            door=door,
+            pseudonyms=self.settings.pseudonyms,
+        )
         handler = Handler(
             inbox=inbox,
             outbox=outbox,
             desk=desk,
             anthology=anthology,
             read=partial(read_update, bot=bot),
-            door=Door(self.settings.served),
-            hooks={AdminsChanged: company.forget, Departure: _note_departure},
+            door=door,
+            hooks={
+                AdminsChanged: company.forget,
+                Departure: _note_departure,
+                InlineQuestion: inline.note,
+            },
         )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
@@ -179,6 +195,7 @@ class _Service:
                 group.create_task(deliverer.run())
                 group.create_task(dispatcher.run())
                 group.create_task(tallies.run())
+                group.create_task(inline.run())
                 group.create_task(typing.run())
         except BaseExceptionGroup as failed:
             # What failed first ended the others; whoever called knows it by its own type.

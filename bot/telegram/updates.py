@@ -10,6 +10,7 @@ from telegram import (
     CallbackQuery,
     ChatMember,
     ChatMemberUpdated,
+    InlineQuery,
     MaybeInaccessibleMessage,
     Message,
     MessageReactionUpdated,
@@ -44,7 +45,21 @@ class AdminsChanged:
     """The chat."""
 
 
-Event = Incoming | Tap | Reaction | Migration | Arrival | Departure | AdminsChanged
+@dataclass(frozen=True, kw_only=True)
+class InlineQuestion:
+    """What somebody typed after the bot's name, in a chat that the bot need not be in."""
+
+    id: str
+    """Telegram's name for it, under which it is answered."""
+    text: str
+    """What they typed so far, without halves of surrogate pairs; it may hold anything else."""
+    person: str
+    """Who typed, with the platform."""
+    language: Language
+    """Their language."""
+
+
+Event = Incoming | Tap | Reaction | Migration | Arrival | Departure | AdminsChanged | InlineQuestion
 """All that an update can mean."""
 
 
@@ -170,6 +185,15 @@ def _vote(reactions: Iterable[ReactionType]) -> int | None:
     return votes.pop() if len(votes) == 1 else None
 
 
+def _inline(_update_id: int, query: InlineQuery) -> InlineQuestion:
+    return InlineQuestion(
+        id=query.id,
+        text=query.query.encode(errors="ignore").decode(),
+        person=person_name(query.from_user.id),
+        language=language_of(query.from_user.language_code),
+    )
+
+
 def _own_membership(
     _update_id: int, changed: ChatMemberUpdated
 ) -> Arrival | Departure | AdminsChanged | None:
@@ -209,6 +233,7 @@ _READERS: dict[str, Callable[[int, Any], Event | None]] = {
     "channel_post": _message,
     "callback_query": _tap,
     "message_reaction": _reaction,
+    "inline_query": _inline,
     "my_chat_member": _own_membership,
     "chat_member": _membership,
 }

@@ -73,15 +73,18 @@ _RIGHTS = {
 }
 ENTITY_TYPES = frozenset({"bold", "italic", "underline", "spoiler", "code", "pre"})
 _LOW_HALVES = frozenset(bytes([byte]) for byte in range(0xDC, 0xE0))
+_START_PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
     {
         "allowed_updates",
+        "button",
         "commands",
         "entities",
         "link_preview_options",
         "reply_markup",
         "reply_parameters",
+        "results",
         "scope",
     }
 )
@@ -138,6 +141,20 @@ class Typed:
     parameters: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InlineAnswer:
+    """What was offered to somebody who typed after the bot's name."""
+
+    query: str
+    texts: list[str]
+    parameters: dict[str, Any]
+
+    @property
+    def start(self) -> str:
+        """What the button above the results starts the bot with."""
+        return str(self.parameters["button"]["start_parameter"])
+
+
 class ApiError(Exception):
     """An answer that is not ok."""
 
@@ -174,6 +191,8 @@ class FakeTelegram:
     """Every time that the bot showed that it types, in order."""
     asked_at_s: list[float] = field(default_factory=list)
     """When it was asked to show, to change or to type something, whatever it answered."""
+    inline: list[InlineAnswer] = field(default_factory=list)
+    """Every answer to an inline query, in order."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
@@ -249,6 +268,19 @@ class FakeTelegram:
             }
         await self.add(update)
         return update_id
+
+    async def type_inline(
+        self, text: str, *, person: int = 7, language: str = "zh-hans", stale: bool = False
+    ) -> str:
+        """Somebody typed `text` after the bot's name; the query's id."""
+        update_id = self._next_update
+        query = f"query-{update_id}"
+        if not stale:
+            self.queries.add(query)
+        user = {"id": person, "is_bot": False, "first_name": "R", "language_code": language}
+        asked = {"id": query, "from": user, "query": text, "offset": "", "chat_type": "group"}
+        await self.add({"update_id": update_id, "inline_query": asked})
+        return query
 
     async def react(self, message_id: int, emoji: str, *, chat_id: int, person: int) -> int:
         """Somebody's reactions are now those of `emoji`, one a character; the update's id."""
@@ -387,6 +419,7 @@ class FakeTelegram:
             "editMessageReplyMarkup": self._edit_message_reply_markup,
             "getChatAdministrators": self._get_chat_administrators,
             "answerCallbackQuery": self._answer_callback_query,
+            "answerInlineQuery": self._answer_inline_query,
             "sendChatAction": self._send_chat_action,
         }
 
@@ -632,6 +665,30 @@ class FakeTelegram:
             for person in people
         ]
 
+    async def _answer_inline_query(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("answerInlineQuery", parameters))
+        results = parameters["results"]
+        if parameters["inline_query_id"] not in self.queries:
+            raise ApiError(
+                400,
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+            )
+        if len({result["id"] for result in results}) < len(results) or len(results) > 50:
+            raise ApiError(400, "Bad Request: RESULT_ID_DUPLICATE")
+        if not _START_PARAMETER.fullmatch(parameters["button"]["start_parameter"]):
+            raise ApiError(400, "Bad Request: START_PARAM_INVALID")
+        for content in (result["input_message_content"] for result in results):
+            _refuse_text(content["message_text"], content)
+        self.inline.append(
+            InlineAnswer(
+                query=parameters["inline_query_id"],
+                texts=[result["input_message_content"]["message_text"] for result in results],
+                parameters=parameters,
+            )
+        )
+        await self._tell()
+        return True
+
     async def _answer_callback_query(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("answerCallbackQuery", parameters))
         query, text = parameters["callback_query_id"], parameters.get("text", "")
@@ -674,13 +731,7 @@ class FakeTelegram:
 
     def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
         self._refuse_chat(chat_id)
-        if not text:
-            raise ApiError(400, "Bad Request: message text is empty")
-        if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
-            raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
-        if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
-            raise ApiError(400, "Bad Request: message is too long")
-        _refuse_entities(text, parameters)
+        _refuse_text(text, parameters)
         self._refuse_parameters(parameters)
 
     def _refuse_parameters(self, parameters: dict[str, Any]) -> None:
@@ -743,6 +794,17 @@ def _bounds(parameters: dict[str, Any]) -> list[tuple[dict[str, Any], int, int]]
     """Each entity, with the UTF-16 units at which it begins and has ended."""
     entities = parameters.get("entities") or []
     return [(one, one["offset"], one["offset"] + one["length"]) for one in entities]
+
+
+def _refuse_text(text: str, parameters: dict[str, Any]) -> None:
+    # White space at both ends is taken away.
+    if not text.strip():
+        raise ApiError(400, "Bad Request: message text is empty")
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
+    if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
+        raise ApiError(400, "Bad Request: message is too long")
+    _refuse_entities(text, parameters)
 
 
 def _refuse_entities(text: str, parameters: dict[str, Any]) -> None:
