@@ -134,12 +134,27 @@ class TelegramSender:
         """Show a card; as a file that Telegram has already, where it was sent before."""
         key = keys.card(PLATFORM, card.key)
         known: Any = await self._redis.get(key)
+        if known:
+            try:
+                return await self._send_photo(chat_id, message, known.decode(), key)
+            except BadRequest as error:
+                # The file was another bot's, or is gone; what else is wrong will be again.
+                log.info("↻ card", action="card.again", error=error.message)
         try:
-            photo: str | bytes = known.decode() if known else await self._easel.draw(card)
+            return await self._send_photo(chat_id, message, await self._easel.draw(card), key)
         except CardError as error:
             log.warning("! no card", action="card.draw", error=str(error))
             sorry = excuse(error, message.language or Language.EN)
             return await self._send(chat_id, replace(message, text=f"{message.text}\n\n{sorry}"))
+        except BadRequest as error:
+            # A group may let nobody send pictures.
+            log.info("! no card", action="card.refused", error=error.message)
+            return await self._send(chat_id, message)
+
+    async def _send_photo(
+        self, chat_id: int, message: Message, photo: str | bytes, key: str
+    ) -> int:
+        """Show a picture, and remember under `key` under which name Telegram has it."""
         sent = await self._bot.send_photo(
             chat_id=chat_id,
             photo=photo,

@@ -197,6 +197,8 @@ class FakeTelegram:
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
     """Requests for updates so far."""
+    without_pictures: set[int] = field(default_factory=set)
+    """Groups in which nobody may send pictures."""
     blocked: set[int] = field(default_factory=set)
     """Chats that blocked the bot."""
     moved: dict[int, int] = field(default_factory=dict)
@@ -596,6 +598,8 @@ class FakeTelegram:
         self.calls.append(("sendPhoto", parameters))
         chat_id, photo = int(parameters["chat_id"]), parameters["photo"]
         self._refuse(chat_id, "a picture", parameters)
+        if chat_id in self.without_pictures:
+            raise ApiError(400, "Bad Request: not enough rights to send photos to the chat")
         if isinstance(photo, bytes):
             self.files[f"file-{len(self.files)}"] = photo
             photo = f"file-{len(self.files) - 1}"
