@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -73,6 +74,10 @@ _RIGHTS = {
 }
 ENTITY_TYPES = frozenset({"bold", "italic", "underline", "spoiler", "code", "pre"})
 _LOW_HALVES = frozenset(bytes([byte]) for byte in range(0xDC, 0xE0))
+_DETECTED = re.compile(
+    r"(?:https?|tg|ftp|mailto|ton)://\S*|[\w.-]+@[\w-]+\.\w+|@\w+|#\w+|\$[A-Z]{1,8}\b"
+    r"|\b[\w-]+\.(?:com|org|net|me|cn|io|ru)\b\S*|\+\d[\d -]{6,}|/\w+@\w+"
+)
 _START_PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
@@ -112,6 +117,11 @@ class Sent:
             (entity["type"], units[2 * start : 2 * end].decode("utf-16-le"))
             for entity, start, end in _bounds(self.parameters)
         ]
+
+    @property
+    def detected(self) -> list[str]:
+        """What Telegram makes links, mentions and tags of unasked."""
+        return detected_in(self.text)
 
     @property
     def keyboard(self) -> list[list[dict[str, str]]]:
@@ -193,6 +203,8 @@ class FakeTelegram:
     """When it was asked to show, to change or to type something, whatever it answered."""
     inline: list[InlineAnswer] = field(default_factory=list)
     """Every answer to an inline query, in order."""
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+    """What it refused for what was in it (400): method and description."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
@@ -398,6 +410,8 @@ class FakeTelegram:
                 raise ApiError(404, "Not Found")
             result = await method(await _parameters(request))
         except ApiError as error:
+            if error.code == HTTPStatus.BAD_REQUEST:
+                self.refusals.append((request.match_info["method"], error.description))
             body = {"ok": False, "error_code": error.code, "description": error.description}
             if error.parameters:
                 body["parameters"] = error.parameters
@@ -798,6 +812,11 @@ def _bounds(parameters: dict[str, Any]) -> list[tuple[dict[str, Any], int, int]]
     """Each entity, with the UTF-16 units at which it begins and has ended."""
     entities = parameters.get("entities") or []
     return [(one, one["offset"], one["offset"] + one["length"]) for one in entities]
+
+
+def detected_in(text: str) -> list[str]:
+    """What Telegram finds in a bare text and makes a link, a mention or a tag of."""
+    return _DETECTED.findall(text)
 
 
 def _refuse_text(text: str, parameters: dict[str, Any]) -> None:
