@@ -1,16 +1,16 @@
 """`/top`, `/mine`, `/model`: what they ask for."""
 
 from bot import texts
-from bot.requests import MineRequest, ModelRequest, Request, Situation, Span, TopRequest, refuse
+from bot.requests import MineRequest, ModelRequest, Period, Request, Situation, TopRequest, refuse
 from engine.verse.script import clean
 
-_SPANS = {
-    word: span
-    for span, words in {
-        Span.DAY: ("day", "today", "天", "日", "今天", "今日"),
-        Span.WEEK: ("", "week", "周", "週", "本周", "本週", "这周", "這週"),
-        Span.MONTH: ("month", "月", "本月", "这个月", "這個月"),
-        Span.ALL: ("all", "总", "總", "全部", "所有"),
+_PERIODS = {
+    word: period
+    for period, words in {
+        Period.DAY: ("day", "today", "天", "日", "今天", "今日"),
+        Period.WEEK: ("", "week", "周", "週", "本周", "本週", "这周", "這週"),
+        Period.MONTH: ("month", "月", "本月", "这个月", "這個月"),
+        Period.ALL: ("all", "总", "總", "全部", "所有"),
     }.items()
     for word in words
 }
@@ -19,8 +19,8 @@ _WORD_MAX = 16
 
 def read_top_request(arguments: str, situation: Situation) -> Request:
     """What follows /top: how far back to look; the week where nothing is said."""
-    span = _SPANS.get(clean(arguments[:_WORD_MAX].strip()).casefold())
-    return refuse(texts.SPAN_UNCLEAR, situation) if span is None else TopRequest(span=span)
+    period = _PERIODS.get(clean(arguments[:_WORD_MAX].strip()).casefold())
+    return refuse(texts.PERIOD_UNCLEAR, situation) if period is None else TopRequest(period=period)
 
 
 def read_mine_request(_arguments: str, _situation: Situation) -> Request:

@@ -14,6 +14,7 @@ from bot.browsing import read_mine_request, read_model_request, read_top_request
 from bot.curation import read_curate_request, read_review_request, read_stats_request
 from bot.fields import Field
 from bot.inspection import read_check_request
+from bot.links import read_payload
 from bot.picturing import read_card_request
 from bot.preferences import read_language_request, read_script_request, read_style_request
 from bot.privacy import read_export_request, read_forget_request, read_privacy_request
@@ -30,6 +31,7 @@ from bot.requests import (
 )
 from bot.rewriting import read_rewrite_request
 from bot.scheduling import read_daily_request
+from bot.styled import SpanKind, in_style, joined
 from bot.texts import Text
 from bot.wording import number_of
 from bot.zones import find_zone
@@ -64,14 +66,14 @@ class Command:
     """What it does, in a few words."""
     read: Callable[[str, Situation], Request]
     """Reads what follows it."""
+    audience: Role = Role.ANYONE
+    """Whom menus and help show it to; who may have it granted, its request says."""
     speaks_of_a_poem: bool = False
     """Whether it can be about a poem that is there already."""
     fields: tuple[Field, ...] = ()
     """What may follow it, one thing at a time; those that are needed first."""
     menu: Menu | None = None
     """How it is offered for a message with a poem in it, if it is."""
-    audience: Role = Role.ANYONE
-    """Whom menus offer it to; what it asks for says who may have it granted."""
     where: Where = Where.ANYWHERE
     """Where it can be given."""
 
@@ -149,20 +151,23 @@ def _read_other(text: str, situation: Situation) -> Request:
 
 
 def _read_start(arguments: str, situation: Situation) -> Request:
-    """A greeting, or the personal command that a link (`Situation.private_link`) led to."""
-    command = _BY_NAME.get(arguments.casefold())
-    if command is not None and command.where is Where.ALONE:
-        return _misplaced(command, situation) or command.read("", situation)
-    return Answer(text=texts.WELCOME.say(situation.language))
+    """A greeting; or what the link says that the person opened."""
+    linked = read_payload(arguments)
+    command = _BY_NAME.get(linked.command) if linked else None
+    if linked is None or command is None:
+        return Answer(text=texts.WELCOME.say(situation.language))
+    return _misplaced(command, situation) or command.read(linked.arguments, situation)
 
 
 def _read_help(_arguments: str, situation: Situation) -> Request:
     language = situation.language
-    lines = [texts.HELP_HEADING.say(language)]
+    lines = []
     for command in OFFERED:
         arguments = f" {command.arguments.say(language)}" if command.arguments else ""
         lines.append(f"/{command.name}{arguments} — {command.help.say(language)}")
-    return Answer(text="\n".join(lines))
+    heading = in_style(SpanKind.BOLD, texts.HELP_HEADING.say(language))
+    told = joined([heading, *lines], by="\n")
+    return Answer(text=told.text, spans=told.spans)
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -234,6 +239,7 @@ COMMANDS: tuple[Command, ...] = (
         fields=fields.LANG,
         help=texts.HELP_LANG,
         read=read_language_request,
+        audience=Role.ADMIN,
     ),
     Command(
         name="script",
@@ -242,6 +248,7 @@ COMMANDS: tuple[Command, ...] = (
         fields=fields.SCRIPT,
         help=texts.HELP_SCRIPT,
         read=read_script_request,
+        audience=Role.ADMIN,
     ),
     Command(
         name="top",

@@ -16,6 +16,7 @@ from bot.message import Message, Tally
 from bot.moderation import Filter, Moderator
 from bot.outbox import Outbox
 from bot.render import render_poems
+from bot.styled import joined
 from bot.submit import Context, cause_of
 from bot.texts import Text
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient
@@ -56,13 +57,16 @@ def compose(outcome: Outcome) -> Message:
 def _show(poem: Poem, context: Context) -> Message:
     """A poem, or several with a button each."""
     poems = (poem, *poem.others)
-    text = render_poems(
+    shown = render_poems(
         poems, glyphs=context.glyphs, script=context.script, language=context.language
     )
+    if context.heading:
+        shown = joined([context.heading, shown], by="\n\n")
     return Message(
         id=cause_of(poem.job_id),
         address=context.address,
-        text=f"{context.heading}\n\n{text}" if context.heading else text,
+        text=shown.text,
+        spans=shown.spans,
         poem_id=poem.job_id,
         buttons=pick_buttons(poem.job_id, len(poems)) or poem_buttons(poem.job_id, Tally()),
         until_ms=context.until_ms,

@@ -1,7 +1,8 @@
 """Updates leave the inbox: each becomes a job, a message in the outbox, or nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import structlog
 
@@ -9,14 +10,15 @@ from bot import texts
 from bot.answering import Desk
 from bot.anthology import Anthology
 from bot.clerks import tap_answer
+from bot.door import Door
 from bot.inbox import Inbox, UnreadableUpdateError, raw_update
-from bot.message import Incoming, Message, Migration, Reaction, Reply, Tap
+from bot.message import Arrival, Incoming, Message, Migration, Reaction, Reply, Tap
 from bot.outbox import Outbox
 from bot.stream import Entry
 from engine.client import EngineUnavailableError
 
-Update = Incoming | Tap | Reaction | Migration
-"""What an update can mean."""
+Hook = Callable[[Any], Awaitable[None]]
+"""Deals with one kind of update, of the type under which it is listed, at once."""
 
 _TRIES = 5
 _PAUSE_S = 0.5
@@ -37,17 +39,22 @@ class Handler:
         outbox: Outbox,
         desk: Desk,
         anthology: Anthology,
-        read: Callable[[bytes], Update | None],
+        read: Callable[[bytes], object],
+        door: Door,
+        hooks: Mapping[type, Hook],
     ) -> None:
-        """Answer at `desk` what `read` makes of updates.
+        """Answer at `desk` what `read` makes of updates, if the `door` admits who speaks.
 
-        `read` raises `UnreadableUpdateError` for what it cannot read.
+        `read` raises `UnreadableUpdateError` for what it cannot read. `hooks` deal with all that is
+        neither said nor tapped.
         """
         self._inbox = inbox
         self._outbox = outbox
         self._desk = desk
         self._anthology = anthology
         self._read = read
+        self._door = door
+        self._hooks = hooks
 
     async def run(self) -> None:
         """Handle until cancelled."""
@@ -72,14 +79,26 @@ class Handler:
         else:
             await self._inbox.done(entry)
 
-    async def _act(self, update: Update | None) -> None:
-        if isinstance(update, Migration):
-            await self._anthology.chats.move(update.old, update.new)
-        elif isinstance(update, Reaction):
-            await self._desk.voting.react(update)
-        elif update is not None:
-            for message in (await self._respond(update)).messages:
-                await self._outbox.put(message)
+    async def _act(self, update: object) -> None:
+        match update:
+            case Incoming() | Tap() | Reaction() | Arrival() if not self._door.admits(
+                update.address.chat
+            ):
+                await self._decline(update)
+            case Migration():
+                await self._anthology.chats.move(update.old, update.new)
+            case Reaction():
+                await self._desk.voting.react(update)
+            case Incoming() | Tap():
+                for message in (await self._respond(update)).messages:
+                    await self._outbox.put(message)
+            case _ if (hook := self._hooks.get(type(update))) is not None:
+                await hook(update)
+
+    async def _decline(self, knock: Incoming | Tap | Reaction | Arrival) -> None:
+        message = self._door.decline(knock)
+        if message is not None:
+            await self._outbox.put(message)
 
     async def _respond(self, update: Incoming | Tap) -> Reply:
         """Respond, trying again for a while if Redis is away."""

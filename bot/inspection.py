@@ -6,6 +6,7 @@ from bot.quotation import TEXT_MAX, Quoted
 from bot.requests import Answer, Refusal, Request, Situation, refuse
 from bot.rewriting import poem_at_hand
 from bot.style import form_title, rhyme_title
+from bot.styled import SpanKind, Styled, in_style, joined
 from bot.texts import Text
 from engine.verse.checker import Rule, Verdict, Violation, check
 from engine.verse.tones import Tone
@@ -30,13 +31,14 @@ def read_check_request(arguments: str, situation: Situation) -> Request:
     poem = poem_at_hand(arguments, situation)
     if isinstance(poem, Refusal):
         return poem
-    return Answer(text=describe_poem(poem, situation.language))
+    described = describe_poem(poem, situation.language)
+    return Answer(text=described.text, spans=described.spans)
 
 
-def describe_poem(poem: Quoted, language: Language) -> str:
+def describe_poem(poem: Quoted, language: Language) -> Styled:
     """The lines of `poem`, each above its tones, then its form, its rhyme and what is wrong."""
     verdict = check(poem.lines)
-    lines = [row for pair in zip(poem.glyphs, verdict.tones, strict=True) for row in pair]
+    rows = [row for pair in zip(poem.glyphs, verdict.tones, strict=True) for row in pair]
     title = form_title(poem.form, language)
     if verdict.rhyme is None:
         head = texts.CHECKED_UNRHYMED.say(language, form=title)
@@ -45,7 +47,9 @@ def describe_poem(poem: Quoted, language: Language) -> str:
         head = texts.CHECKED.say(language, form=title, rhyme=rhyme)
     found = [_in_words(violation, poem, verdict, language) for violation in verdict.violations]
     legend = [texts.TONE_LEGEND.say(language)] if set("".join(verdict.tones)) & set("中？") else []
-    return "\n".join([*lines, "", head, *(found or [texts.CHECKED_WELL.say(language)]), *legend])
+    said = [head, *(found or [texts.CHECKED_WELL.say(language)]), *legend]
+    # Each tone stands below its character.
+    return joined([in_style(SpanKind.PRE, "\n".join(rows)), "\n".join(said)], by="\n\n")
 
 
 def _in_words(violation: Violation, poem: Quoted, verdict: Verdict, language: Language) -> str:

@@ -12,6 +12,11 @@
     yuefu:bot:<p>:tallies          zset    none       messages whose counters are out of date, by
                                                       the Unix time at which to change them
     yuefu:bot:<p>:card:<card>      string  30 d       the platform's file of a card that was sent
+    yuefu:bot:<p>:shelf:<wish>     list    6 h        poems for whoever asks without a chat
+    yuefu:bot:<p>:wishes           zset    6 h        the wishes with a shelf, by the Unix time at
+                                                      which it last got a poem
+    yuefu:bot:<p>:notices          hash    none       a digest of each menu and text of the profile
+                                                      that the platform was told last
     yuefu:bot:<p>:lease            string  5 s        the process that serves platform <p> now
     yuefu:bot:<p>:halt             string  as asked   that the platform asked us to wait
     yuefu:bot:<p>:budget           string  < 1 s      how far ahead of an even pace we have sent
@@ -40,6 +45,9 @@ DEAD_MAX = 1000
 
 CARD_TTL_S = 30 * 24 * 3600
 """A card that nobody asked for in a month may as well be drawn anew."""
+
+SHELF_TTL_S = 6 * 3600
+"""The model may be another tomorrow, and nobody shall meet the same few poems for days."""
 
 REFUSED_TTL_S = 24 * 3600
 """A chat that blocked us is worth one line a day."""
@@ -93,6 +101,21 @@ def ticket(platform: str, cause: str) -> str:
 def commands(platform: str) -> str:
     """The hash of the commands that were last published."""
     return f"{PREFIX}bot:{platform}:commands"
+
+
+def shelf(platform: str, wish: str) -> str:
+    """The poems that were written for nobody but for one wish."""
+    return f"{PREFIX}bot:{platform}:shelf:{wish}"
+
+
+def wishes(platform: str) -> str:
+    """The wishes for which there are such poems."""
+    return f"{PREFIX}bot:{platform}:wishes"
+
+
+def notices(platform: str) -> str:
+    """What the platform was told to show of the bot."""
+    return f"{PREFIX}bot:{platform}:notices"
 
 
 def lease(platform: str) -> str:

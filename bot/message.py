@@ -7,6 +7,7 @@ from typing import Self
 from bot.cards.card import Card
 from bot.cards.chart import Chart
 from bot.language import Language
+from bot.styled import Span, SpanKind
 from engine.jobs import Job
 
 
@@ -87,6 +88,24 @@ class Reaction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """The bot was added to a chat, or is no longer blocked by a person."""
+
+    address: Address
+    """The chat."""
+    language: Language
+    """The language of whoever let it in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """The bot was thrown out of a chat, or blocked by a person: it can send nothing there now."""
+
+    chat: str
+    """The chat, with its platform."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tally:
     """The votes on one poem."""
 
@@ -139,7 +158,10 @@ class Message:
     address: Address
     """Where to show it."""
     text: str
-    """Plain text. Empty in an answer to a tap: it says nothing. In an edit: only buttons change."""
+    """Without any markup. Empty in an answer to a tap: it says nothing; in an edit: only buttons
+    change."""
+    spans: tuple[Span, ...] = ()
+    """The parts of it that are shown in a style, on platforms that can."""
     poem_id: str | None = None
     """The job whose poem, or poems, it shows, if any."""
     buttons: tuple[Button, ...] = ()
@@ -180,11 +202,15 @@ class Message:
         fields = json.loads(text)
         buttons = tuple(Button(**button) for button in fields.get("buttons", ()))
         address = Address(**fields["address"])
+        spans = tuple(
+            Span(**{**span, "kind": SpanKind(span["kind"])}) for span in fields.get("spans", ())
+        )
         card = Card.from_fields(fields["card"]) if "card" in fields else None
         file = Attachment(**fields["attachment"]) if "attachment" in fields else None
         chart = Chart.from_fields(fields["chart"]) if "chart" in fields else None
-        read = {"address": address, "buttons": buttons, "card": card}
-        return cls(**fields | read | {"attachment": file, "chart": chart})
+        pictures = {"card": card, "chart": chart, "attachment": file}
+        read = {"address": address, "buttons": buttons, "spans": spans}
+        return cls(**fields | read | pictures)
 
 
 @dataclass(frozen=True, kw_only=True)

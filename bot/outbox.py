@@ -9,6 +9,7 @@ is better than a person left without an answer; but not one that nobody asked fo
 A change of a message that was shown, and the answer to a tap, are messages like any other here.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -34,18 +35,30 @@ class Letter:
     """The message."""
 
 
+Fit = Callable[[Message], Sequence[Message]]
+"""Makes of a message as many as a platform needs to show it, each with an id of its own."""
+
+
+def _as_it_is(message: Message) -> Sequence[Message]:
+    return (message,)
+
+
 class Outbox:
     """The outbox of one platform. Calls wait for Redis if it is away."""
 
-    def __init__(self, redis: Redis, platform: str) -> None:
+    def __init__(self, redis: Redis, platform: str, *, fit: Fit = _as_it_is) -> None:
         """Read from the very beginning: what a process before this one left comes first."""
+        self._fit = fit
         self._redis = redis
         self._platform = platform
         self._stream = Stream(redis, keys.outbox(platform))
 
     async def put(self, message: Message) -> None:
         """Have `message` shown. Putting one again is harmless: the ledger knows its id."""
-        await self._redis.xadd(self._stream.key, {"message": message.to_json()})
+        async with self._redis.pipeline() as pipe:
+            for part in self._fit(message):
+                pipe.xadd(self._stream.key, {"message": part.to_json()})
+            await pipe.execute()
 
     async def take(self, count: int) -> list[Letter]:
         """Up to `count` messages not taken before, oldest first; waits a moment if there are none.

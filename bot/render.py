@@ -5,22 +5,26 @@ from collections.abc import Sequence
 from bot import texts
 from bot.language import Language, Script
 from bot.style import form_title, rhyme_title
+from bot.styled import SpanKind, Styled, in_style, joined
 from engine.jobs import Poem
 from engine.verse.forms import FORMS, cut_lines
 from engine.verse.frame import glyphs_of
 from engine.verse.script import simplified
 
 
-def render_poem(poem: Poem, *, glyphs: str, script: Script, language: Language) -> str:
+def render_poem(poem: Poem, *, glyphs: str, script: Script, language: Language) -> Styled:
     """The poem, a couplet to a line, and below it its form, its rhyme and its model.
 
     It is shown in `script`, except for `glyphs`: what the person fixed, just as it was typed.
     """
     verse = render_verse(poem, glyphs=glyphs, script=script)
-    return f"{verse}\n\n{colophon([poem], language)}"
+    foot = in_style(SpanKind.ITALIC, colophon([poem], language))
+    return joined([verse, foot], by="\n\n")
 
 
-def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language: Language) -> str:
+def render_poems(
+    poems: Sequence[Poem], *, glyphs: str, script: Script, language: Language
+) -> Styled:
     """What answers one request: a poem, or several with numbers and the question which to keep."""
     if len(poems) == 1:
         return render_poem(poems[0], glyphs=glyphs, script=script, language=language)
@@ -28,8 +32,9 @@ def render_poems(poems: Sequence[Poem], *, glyphs: str, script: Script, language
         f"{number}.\n{render_verse(poem, glyphs=glyphs, script=script)}"
         for number, poem in enumerate(poems, start=1)
     ]
-    end = f"{colophon(poems, language)}\n{texts.CHOOSE.say(language)}"
-    return "\n\n".join([*numbered, end])
+    foot = in_style(SpanKind.ITALIC, colophon(poems, language))
+    end = joined([foot, texts.CHOOSE.say(language)], by="\n")
+    return joined([*numbered, end], by="\n\n")
 
 
 def show_lines(lines: tuple[str, ...], *, glyphs: str, script: Script) -> tuple[str, ...]:

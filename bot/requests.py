@@ -8,6 +8,7 @@ from typing import ClassVar
 from bot.cards.card import Ratio, Theme
 from bot.language import Language, Script
 from bot.style import Style
+from bot.styled import Span
 from bot.texts import Text
 from engine.jobs import Cell
 from engine.verse.forms import FormName
@@ -171,7 +172,7 @@ class CardRequest:
     """Width to height."""
 
 
-class Span(Enum):
+class Period(Enum):
     """How far back a leaderboard looks."""
 
     DAY = auto()
@@ -188,7 +189,7 @@ class Span(Enum):
 class TopRequest:
     """The best poems of the chat are wanted."""
 
-    span: Span
+    period: Period
     """Of when."""
 
 
@@ -246,6 +247,8 @@ class Answer:
 
     text: str
     """The answer in the person's language."""
+    spans: tuple[Span, ...] = ()
+    """The parts of it that are shown in a style."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,9 @@ class Responder:
             return Reply()
         request = permit(request, incoming, self._words)
         log.info("→", action="request", cause=incoming.cause, kind=type(request).__name__)
-        if isinstance(request, Answer | Refusal):
+        if isinstance(request, Answer):
+            return say(incoming, request.text, request.spans)
+        if isinstance(request, Refusal):
             return say(incoming, request.text)
         if not await self._may(role_for(request), incoming, settings):
             return say(incoming, REFUSALS[role_for(request)].say(incoming.language))
@@ -153,7 +155,7 @@ class Responder:
             bot_name=self._bot_name,
             private_link=self._private_link,
             whispers=self._whispers,
-            poem=render_rows(_picked(shown)) if shown else incoming.quoted,
+            poem=render_rows(_picked(shown)).text if shown else incoming.quoted,
             choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )
 

@@ -66,6 +66,10 @@ class BotSettings(EngineSettings):
     curators: str = Field(default="", pattern=r"^\s*([a-z]+:\d+\s*(,\s*|$))*$")
     """Whose ratings train the model, as `telegram:ID,discord:ID`."""
 
+    chats: str = Field(default="", pattern=r"^\s*([a-z]+:-?\d+\s*(,\s*|$))*$")
+    """The chats that are served, as `telegram:ID,discord:ID`; a person's own has the person's
+    number, a group's is negative on Telegram. Curators always are. Unset: all."""
+
     pseudonym_key: SecretStr | None = None
     """The key of the pseudonyms under which people and chats are kept; the same for every process.
     Unset: a file in `data`, made at the first start."""
@@ -174,6 +178,12 @@ class BotSettings(EngineSettings):
     def curator_names(self) -> frozenset[str]:
         """The curators, each with their platform."""
         return frozenset(filter(None, map(str.strip, self.curators.split(","))))
+
+    @property
+    def served(self) -> frozenset[str]:
+        """The chats that are served, each with its platform; none where all are."""
+        chats = frozenset(filter(None, map(str.strip, self.chats.split(","))))
+        return chats | self.curator_names if chats else chats
 
     @property
     def pseudonyms(self) -> Pseudonyms:

@@ -243,6 +243,25 @@ CHOICE_OFF = Text(zh="不让", zh_hant="不讓", en="off")
 CHOICE_SIMPLIFIED = Text(zh="简体", zh_hant="簡體", en="simplified")
 CHOICE_TRADITIONAL = Text(zh="繁体", zh_hant="繁體", en="traditional")
 CHOICE_EACH_THEIR_OWN = Text(zh="各随其便", zh_hant="各隨其便", en="to each their own")
+# --- what the bot says of itself before anybody asks ----------------------------------------
+
+ABOUT = Text(
+    zh="我写近体诗：五绝、七绝、五律、七律，平仄、粘对、押韵都合平水韵。说一个字，比如「月」，"
+    "我就用它起头写一首；也写藏头诗，改诗，看格律。诗由循环神经网络逐字写成，不抄古人的句子。"
+    "发 /privacy 看我记下什么。",
+    zh_hant="我寫近體詩：五絕、七絕、五律、七律，平仄、黏對、押韻都合平水韻。說一個字，比如「月」，"
+    "我就用它起頭寫一首；也寫藏頭詩，改詩，看格律。詩由循環神經網路逐字寫成，不抄古人的句子。"
+    "發 /privacy 看我記下什麼。",
+    en="I write classical Chinese poems (绝句 and 律诗) that keep every rule of tone and rhyme. "
+    "Name a character, such as 月 (moon), and I begin with it; I also write acrostics, rewrite "
+    "lines and check verse. A recurrent neural network writes them, character by character, and "
+    "copies no line. /privacy says what I keep.",
+)
+ABOUT_IN_SHORT = Text(
+    zh="写近体诗的机器人：说一个字，就有一首合格律的新诗。",
+    zh_hant="寫近體詩的機器人：說一個字，就有一首合格律的新詩。",
+    en="A bot that writes classical Chinese poems: name a character, get a new poem.",
+)
 
 # --- answers -------------------------------------------------------------------------------
 
@@ -328,6 +347,12 @@ DAILY_HEADING = Text(
 )
 VOTED_UP = Text(zh="👍 记下了。", zh_hant="👍 記下了。", en="👍 Noted.")
 VOTED_DOWN = Text(zh="👎 记下了。", zh_hant="👎 記下了。", en="👎 Noted.")
+INLINE_NEW = Text(zh="另写一首新的", zh_hant="另寫一首新的", en="Have a new one written")
+INLINE_SOON = Text(
+    zh="在这里写一首（或稍后再打一次）",
+    zh_hant="在這裡寫一首（或稍後再打一次）",
+    en="Have one written (or type it again soon)",
+)
 WRITING = Text(zh="在写了……", zh_hant="在寫了……", en="Writing …")
 WHICH_LINE = Text(
     zh="要改哪一句？点它的句数。",
@@ -638,6 +663,11 @@ FAULT_REPEATED_RHYME = Text(
 
 # --- refusals: what a person asked for cannot be ---------------------------------------------
 
+NOT_SERVED = Text(
+    zh="我只在主人许可的聊天里写诗；请让主人许可 {chat}。",
+    zh_hant="我只在主人許可的聊天裡寫詩；請讓主人許可 {chat}。",
+    en="I write only in chats that my operator allows; please ask them to allow {chat}.",
+)
 ADMINS_ONLY = Text(
     zh="这个设置只有群管理员能改。",
     zh_hant="這個設定只有群管理員能改。",
@@ -700,7 +730,7 @@ CURATE_UNCLEAR = Text(
     zh_hant="請說 on（開）或 off（關），比如 /curate on。",
     en="Say on or off; for example /curate on.",
 )
-SPAN_UNCLEAR = Text(
+PERIOD_UNCLEAR = Text(
     zh="可以看 day（一天）、week（一周）、month（一月）或 all（全部），比如 /top week。",
     zh_hant="可以看 day（一天）、week（一週）、month（一月）或 all（全部），比如 /top week。",
     en="Name day, week, month or all; for example /top week.",

@@ -13,6 +13,7 @@ from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
 from bot.cards.chart import Chart
 from bot.message import Attachment, Button, Incoming, Message, Reply, Tap
+from bot.styled import Span
 
 Act = Callable[[Any, Incoming, ChatSettings], Awaitable[Reply]]
 """Grants a request (`bot.requests`), of the type under which it is listed."""
@@ -42,9 +43,10 @@ async def last_poem_of(incoming: Incoming, poems: Poems) -> Sequence[PoemRow]:
     return () if incoming.person is None else await poems.last_shown(chat, incoming.person)
 
 
-def say(asked: Incoming, text: str) -> Reply:
+def say(asked: Incoming, text: str, spans: tuple[Span, ...] = ()) -> Reply:
     """Answer a line with a line."""
-    return Reply(messages=(Message(id=asked.cause, address=asked.address, text=text),))
+    told = Message(id=asked.cause, address=asked.address, text=text, spans=spans)
+    return Reply(messages=(told,))
 
 
 def whisper(

@@ -14,7 +14,7 @@ from bot.clerks import Act, TapAct, instead, person_of, say, tell, whisper
 from bot.language import Language, Script
 from bot.message import Button, Incoming, Reply, Tap
 from bot.render import render_verse
-from bot.requests import MineRequest, ModelRequest, Span, TopRequest
+from bot.requests import MineRequest, ModelRequest, Period, TopRequest
 from bot.texts import Text
 from engine.client import EngineClient
 
@@ -23,11 +23,11 @@ TOP = 5
 PAGE = 4
 """Poems of one's own on a page."""
 
-_SPANS: dict[Span, tuple[timedelta | None, Text]] = {
-    Span.DAY: (timedelta(days=1), texts.TOP_DAY),
-    Span.WEEK: (timedelta(days=7), texts.TOP_WEEK),
-    Span.MONTH: (timedelta(days=30), texts.TOP_MONTH),
-    Span.ALL: (None, texts.TOP_ALL),
+_PERIODS: dict[Period, tuple[timedelta | None, Text]] = {
+    Period.DAY: (timedelta(days=1), texts.TOP_DAY),
+    Period.WEEK: (timedelta(days=7), texts.TOP_WEEK),
+    Period.MONTH: (timedelta(days=30), texts.TOP_MONTH),
+    Period.ALL: (None, texts.TOP_ALL),
 }
 # A checkpoint's id tells when it was made: CELL-UTC-SHA8.
 _MADE = re.compile(r"-(\d{8}T\d{6}Z)-")
@@ -61,7 +61,7 @@ class BrowsingClerk:
     async def _show_top(
         self, request: TopRequest, incoming: Incoming, settings: ChatSettings
     ) -> Reply:
-        age, heading = _SPANS[request.span]
+        age, heading = _PERIODS[request.period]
         since = None if age is None else datetime.fromtimestamp(self._clock(), UTC) - age
         ranked = await self._anthology.poems.top(incoming.address.chat, since=since, most=TOP)
         if not ranked:

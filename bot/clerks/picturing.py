@@ -78,10 +78,12 @@ def _only(rows: Sequence[PoemRow]) -> PoemRow | None:
 
 
 def _message(cause: str, asked: Incoming | Tap, row: PoemRow, card: Card) -> Message:
+    shown = render_rows([row])
     return Message(
         id=cause,
         address=asked.address,
-        text=render_rows([row]),
+        text=shown.text,
+        spans=shown.spans,
         card=card,
         language=asked.language,
     )

@@ -16,11 +16,14 @@ from bot.message import Button, Incoming, Message, Reply, Tap
 from bot.render import render_poems
 from bot.requests import PickRequest, PoemRequest, Refusal, Situation
 from bot.rewriting import read_rewrite_request
+from bot.styled import Styled
 from bot.submit import make_job, seed_of
 from engine.client import EngineClient
 from engine.verse.forms import FORMS, FormName
 from engine.verse.frame import OPEN
 from engine.verse.script import clean
+
+_AS_BEFORE = Styled(text="")
 
 
 class WritingClerk:
@@ -80,10 +83,12 @@ class WritingClerk:
         if picked.number != request.number:
             taken = texts.PICK_TAKEN.say(incoming.language, number=picked.number)
             return say(incoming, taken)
+        rendered = render_rows([picked])
         shown = Message(
             id=incoming.cause,
             address=incoming.address,
-            text=render_rows([picked]),
+            text=rendered.text,
+            spans=rendered.spans,
             buttons=poem_buttons(picked.id, await self._anthology.ratings.tally(picked.id)),
         )
         return Reply(messages=(shown,))
@@ -117,13 +122,14 @@ class WritingClerk:
         if row is None:
             return tell(tap, texts.POEM_UNKNOWN.say(tap.language))
         buttons = line_buttons(row.id, FORMS[FormName(row.form)].lines)
-        return tell(tap, texts.WHICH_LINE.say(tap.language), _edit(tap, "", buttons))
+        return tell(tap, texts.WHICH_LINE.say(tap.language), _edit(tap, _AS_BEFORE, buttons))
 
     async def _rewrite_line(self, deed: Deed, tap: Tap, settings: ChatSettings) -> Reply:
         row = await self._poem_here(deed, tap)
         if row is None:
             return tell(tap, texts.POEM_UNKNOWN.say(tap.language))
-        usual = _edit(tap, "", poem_buttons(row.id, await self._anthology.ratings.tally(row.id)))
+        tally = await self._anthology.ratings.tally(row.id)
+        usual = _edit(tap, _AS_BEFORE, poem_buttons(row.id, tally))
         if not deed.argument.isdecimal():
             return tell(tap, "", usual)
         request = read_rewrite_request(deed.argument, self._situation(row, tap, settings))
@@ -141,7 +147,7 @@ class WritingClerk:
             cells=frozenset(),
             today=datetime.fromtimestamp(self._clock()).astimezone().date(),
             seed=seed_of(tap.cause),
-            poem=render_rows([row]),
+            poem=render_rows([row]).text,
         )
 
     # --- both ---
@@ -172,7 +178,7 @@ class WritingClerk:
         return explain(admission, asked.language) or Reply(job=job)
 
 
-def render_rows(rows: Sequence[PoemRow]) -> str:
+def render_rows(rows: Sequence[PoemRow]) -> Styled:
     """Poems on record, as they were shown."""
     first = rows[0]
     return render_poems(
@@ -197,12 +203,13 @@ def _like(row: PoemRow) -> PoemRequest:
     )
 
 
-def _edit(tap: Tap, text: str, buttons: tuple[Button, ...]) -> Message:
+def _edit(tap: Tap, shown: Styled, buttons: tuple[Button, ...]) -> Message:
     """The change of the message that was tapped; no text leaves its text."""
     return Message(
         id=f"{tap.cause}/edit",
         address=tap.address,
-        text=text,
+        text=shown.text,
+        spans=shown.spans,
         edits=tap.message,
         buttons=buttons,
     )

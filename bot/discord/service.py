@@ -23,6 +23,7 @@ from bot.discord.menu import PLATFORM, publish_commands
 from bot.discord.sender import DiscordSender
 from bot.discord.ticket import Tickets
 from bot.dispatch import Dispatcher
+from bot.door import Door
 from bot.errors import GatewayClosedError, LeaseLostError, TokenRefusedError
 from bot.handler import Handler
 from bot.health import Health
@@ -141,6 +142,8 @@ class _Service:
             desk=desk,
             anthology=anthology,
             read=read_interaction,
+            door=Door(),
+            hooks={},
         )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words

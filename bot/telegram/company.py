@@ -6,7 +6,7 @@ import structlog
 from telegram import Bot
 from telegram.error import TelegramError
 
-from bot.telegram.updates import chat_id_of, person_name
+from bot.telegram.updates import AdminsChanged, chat_id_of, person_name
 
 REMEMBERED_S = 300.0
 """How long an answer is good. Telegram tells of changes only where the bot is an admin."""
@@ -35,9 +35,9 @@ class TelegramCompany:
             self._admins[chat] = (now_s + REMEMBERED_S, admins)
         return person in admins
 
-    def forget(self, chat: str) -> None:
-        """The admins of `chat` changed."""
-        self._admins.pop(chat, None)
+    async def forget(self, changed: AdminsChanged) -> None:
+        """The admins of a chat changed."""
+        self._admins.pop(changed.chat, None)
 
     async def _ask(self, chat: str) -> frozenset[str]:
         try:

@@ -14,11 +14,10 @@ import structlog
 
 from bot.errors import InboxError, PollerConflictError, PollFailedError, TokenRefusedError
 from bot.inbox import Inbox
+from bot.telegram.updates import KINDS
 
 POLL_S = 25
 """How long Telegram holds a request open while nothing comes."""
-ALLOWED_UPDATES = ("message", "channel_post", "callback_query", "message_reaction")
-"""All that commands, buttons and votes need; Telegram keeps the rest to itself."""
 BACKLOG_MAX = 10_000
 """Updates in the inbox beyond which Telegram, which has more room, keeps what is new."""
 
@@ -75,7 +74,7 @@ class Poller:
         parameters = {
             "timeout": self._poll_s,
             "limit": _BATCH,
-            "allowed_updates": list(ALLOWED_UPDATES),
+            "allowed_updates": list(KINDS),
         } | ({} if self._offset is None else {"offset": self._offset})
         try:
             answer = await self._http.post("getUpdates", json=parameters)

@@ -46,6 +46,7 @@ from bot.errors import (
 )
 from bot.language import Language
 from bot.message import Address, Attachment, Button, Message
+from bot.telegram.shape import entities_of
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
 
 ALLOWANCE = Allowance(
@@ -139,6 +140,7 @@ class TelegramSender:
         sent = await self._bot.send_message(
             chat_id=chat_id,
             text=message.text,
+            entities=entities_of(message.text, message.spans),
             message_thread_id=message.address.thread,
             link_preview_options=LinkPreviewOptions(is_disabled=True),
             reply_parameters=_reply_to(message.address.reply_to),
@@ -161,12 +163,27 @@ class TelegramSender:
         """Show a card; as a file that Telegram has already, where it was sent before."""
         key = keys.card(PLATFORM, card.key)
         known: Any = await self._redis.get(key)
+        if known:
+            try:
+                return await self._send_photo(chat_id, message, known.decode(), key)
+            except BadRequest as error:
+                # The file was another bot's, or is gone; what else is wrong will be again.
+                log.info("↻ card", action="card.again", error=error.message)
         try:
-            photo: str | bytes = known.decode() if known else await self._easel.draw(card)
+            return await self._send_photo(chat_id, message, await self._easel.draw(card), key)
         except CardError as error:
             log.warning("! no card", action="card.draw", error=str(error))
             sorry = excuse(error, message.language or Language.EN)
             return await self._send(chat_id, replace(message, text=f"{message.text}\n\n{sorry}"))
+        except BadRequest as error:
+            # A group may let nobody send pictures.
+            log.info("! no card", action="card.refused", error=error.message)
+            return await self._send(chat_id, message)
+
+    async def _send_photo(
+        self, chat_id: int, message: Message, photo: str | bytes, key: str
+    ) -> int:
+        """Show a picture, and remember under `key` under which name Telegram has it."""
         sent = await self._bot.send_photo(
             chat_id=chat_id,
             photo=photo,
@@ -195,6 +212,7 @@ class TelegramSender:
                     chat_id=chat_id,
                     message_id=edits,
                     text=message.text,
+                    entities=entities_of(message.text, message.spans),
                     link_preview_options=LinkPreviewOptions(is_disabled=True),
                     reply_markup=keyboard,
                 )
@@ -236,7 +254,7 @@ def _send_error(error: TelegramError) -> SendError:
     """What the library's `error` means for a message."""
     match error:
         case RetryAfter():
-            return NotShownError("too many requests", retry_after_s=_seconds(error))
+            return NotShownError("too many requests", retry_after_s=seconds_of(error))
         case ChatMigrated():
             return ChatMovedError(chat_name(error.new_chat_id))
         case InvalidToken():
@@ -257,6 +275,7 @@ def _refusal(error: BadRequest | Forbidden) -> UndeliverableError:
     return UndeliverableError(error.message)
 
 
-def _seconds(error: RetryAfter) -> float:
+def seconds_of(error: RetryAfter) -> float:
+    """How long Telegram asks us to wait."""
     wait = error.retry_after
     return float(wait) if isinstance(wait, int) else wait.total_seconds()

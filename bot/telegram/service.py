@@ -10,36 +10,41 @@ from functools import partial
 import httpx
 import structlog
 from redis.asyncio import Redis
-from telegram import Bot, BotCommand
-from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
+from telegram import Bot
+from telegram.error import InvalidToken, NetworkError, RetryAfter
 from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
 from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
-from bot.commands import OFFERED, load_tables
+from bot.commands import load_tables
 from bot.daily import Poster
 from bot.deliver import Deliverer
 from bot.dispatch import Dispatcher
+from bot.door import Door
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.handler import Handler
 from bot.health import Health
 from bot.household import household
 from bot.inbox import Inbox
-from bot.language import Language
 from bot.lease import Lease
 from bot.leftovers import Leftovers
 from bot.limits import Limits
+from bot.message import Departure
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.presence import AttendedEngine, Typing
 from bot.settings import BotSettings
+from bot.shelf import Shelf
 from bot.tallies import Tallies
 from bot.telegram.company import TelegramCompany
 from bot.telegram.inbox import POLL_S, Poller
+from bot.telegram.inline import InlineDesk
+from bot.telegram.menus import publish
 from bot.telegram.sender import TelegramSender
-from bot.telegram.updates import PLATFORM, read_update
+from bot.telegram.shape import fit
+from bot.telegram.updates import PLATFORM, AdminsChanged, InlineQuestion, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.web import App, listening
 from engine.settings import SettingsError
@@ -81,7 +86,7 @@ async def serve(settings: BotSettings) -> None:
             await stack.enter_async_context(listening(settings.listen_address, app))
         bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
         http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
-        await publish_commands(bot)
+        await publish(bot, redis, settings.curator_names)
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
         service = _Service(
@@ -138,17 +143,18 @@ class _Service:
 
     async def _lead(self, lease: Lease) -> None:
         """Run the tasks that carry an update to its answer, until one of them ends."""
-        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
+        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM, fit=fit)
         anthology, bot, halt = self.anthology, self.bot, Halt(self.redis, PLATFORM)
         sender = TelegramSender(bot, self.redis, self.easel)
         typing = Typing(sender, halt)
         engine = AttendedEngine(self.redis, typing)
         tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
+        company = TelegramCompany(bot)
         desk = make_desk(
             engine=engine,
             anthology=anthology,
             limits=self.limits,
-            company=TelegramCompany(bot),
+            company=company,
             counters=tallies,
             traces=Leftovers(self.redis, PLATFORM),
             client=PLATFORM,
@@ -159,12 +165,28 @@ class _Service:
             bot_name=bot.username,
             private_link=f"{bot.link}?start=",
         )
+        door = Door(self.settings.served)
+        inline = InlineDesk(
+            bot=bot,
+            engine=engine,
+            shelf=Shelf(self.redis, PLATFORM),
+            halt=halt,
+            words=self.words,
+            door=door,
+            pseudonyms=self.settings.pseudonyms,
+        )
         handler = Handler(
             inbox=inbox,
             outbox=outbox,
             desk=desk,
             anthology=anthology,
             read=partial(read_update, bot=bot),
+            door=door,
+            hooks={
+                AdminsChanged: company.forget,
+                Departure: _note_departure,
+                InlineQuestion: inline.note,
+            },
         )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
@@ -179,6 +201,7 @@ class _Service:
                 group.create_task(deliverer.run())
                 group.create_task(dispatcher.run())
                 group.create_task(tallies.run())
+                group.create_task(inline.run())
                 group.create_task(typing.run())
                 group.create_task(poster.run())
         except BaseExceptionGroup as failed:
@@ -196,15 +219,8 @@ class _Service:
             await Registration(self.bot, url=url, secret=secret).run()
 
 
-async def publish_commands(bot: Bot) -> None:
-    """Fill the menu of commands, for those who read Chinese and for all others."""
-    for code, language in ((None, Language.EN), ("zh", Language.ZH)):
-        menu = [BotCommand(command.name, command.help.say(language)) for command in OFFERED]
-        try:
-            await bot.set_my_commands(menu, language_code=code)
-        except TelegramError as error:
-            # People can type what the menu does not show.
-            log.warning("! no menu", action="start.menu", error=type(error).__name__)
+async def _note_departure(departure: Departure) -> None:
+    log.info("← left", action="chat.left", chat=departure.chat)
 
 
 @asynccontextmanager

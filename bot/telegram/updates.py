@@ -1,11 +1,16 @@
 """A raw update becomes an incoming line or a tap, by the library's own reading of it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from telegram import (
     Bot,
     CallbackQuery,
+    ChatMember,
+    ChatMemberUpdated,
+    InlineQuery,
     MaybeInaccessibleMessage,
     Message,
     MessageReactionUpdated,
@@ -13,11 +18,11 @@ from telegram import (
     ReactionTypeEmoji,
     Update,
 )
-from telegram.constants import ChatType
+from telegram.constants import ChatMemberStatus, ChatType
 
 from bot.inbox import UnreadableUpdateError
 from bot.language import Language, language_of
-from bot.message import Address, Incoming, Migration, Reaction, Tap
+from bot.message import Address, Arrival, Departure, Incoming, Migration, Reaction, Tap
 from engine.verse.script import is_han
 
 PLATFORM = "telegram"
@@ -27,6 +32,35 @@ VOTES = {
     -1: frozenset({"👎", "💩", "🤮", "😴", "🤡", "🥱"}),
 }
 """The reactions that say that a poem is liked, or that it is not."""
+
+_GONE = frozenset({ChatMemberStatus.LEFT, ChatMemberStatus.BANNED})
+_ADMINS = frozenset({ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminsChanged:
+    """Somebody began or ceased to run a chat."""
+
+    chat: str
+    """The chat."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InlineQuestion:
+    """What somebody typed after the bot's name, in a chat that the bot need not be in."""
+
+    id: str
+    """Telegram's name for it, under which it is answered."""
+    text: str
+    """What they typed so far, without halves of surrogate pairs; it may hold anything else."""
+    person: str
+    """Who typed, with the platform."""
+    language: Language
+    """Their language."""
+
+
+Event = Incoming | Tap | Reaction | Migration | Arrival | Departure | AdminsChanged | InlineQuestion
+"""All that an update can mean."""
 
 
 def chat_name(chat_id: int) -> str:
@@ -44,7 +78,7 @@ def chat_id_of(chat: str) -> int:
     return int(chat.removeprefix(f"{PLATFORM}:"))
 
 
-def read_update(raw: bytes, bot: Bot) -> Incoming | Tap | Reaction | Migration | None:
+def read_update(raw: bytes, bot: Bot) -> Event | None:
     """What a raw update means; None where it means nothing to us.
 
     Each update is read by itself, so that one that cannot be does not take others with it.
@@ -57,16 +91,21 @@ def read_update(raw: bytes, bot: Bot) -> Incoming | Tap | Reaction | Migration |
     except Exception as error:
         # The library's readers promise nothing about what they raise, and say what they read.
         raise UnreadableUpdateError(type(error).__name__) from None
-    if update.callback_query is not None:
-        return _tap(update.update_id, update.callback_query)
-    if update.message_reaction is not None:
-        return _reaction(update.update_id, update.message_reaction)
-    message = update.message or update.channel_post
-    if message is None:
-        return None
+    for name, read in _READERS.items():
+        part = getattr(update, name)
+        if part is not None:
+            return read(update.update_id, part)
+    return None
+
+
+def _message(update_id: int, message: Message) -> Incoming | Migration | None:
     if message.migrate_to_chat_id is not None:
         return Migration(old=chat_name(message.chat_id), new=chat_name(message.migrate_to_chat_id))
-    return None if message.text is None else _incoming(update.update_id, message, message.text)
+    # What an inline bot wrote, be it this one, is said to nobody; and what Telegram copies from a
+    # channel to its discussion group was answered in the channel.
+    if message.text is None or message.via_bot is not None or message.is_automatic_forward:
+        return None
+    return _incoming(update_id, message, message.text)
 
 
 def _incoming(update_id: int, message: Message, text: str) -> Incoming:
@@ -82,7 +121,10 @@ def _incoming(update_id: int, message: Message, text: str) -> Incoming:
         text=text,
         language=_language(message, text),
         direct=direct,
-        person=None if message.from_user is None else person_name(message.from_user.id),
+        # Whoever speaks as a chat has, for Telegram, a sender that all such people share.
+        person=None
+        if message.from_user is None or message.sender_chat is not None
+        else person_name(message.from_user.id),
         # Whoever speaks as the chat itself runs it: an anonymous admin, or a channel.
         admin=True if message.sender_chat == message.chat else None,
         quoted=_quoted(message),
@@ -143,8 +185,59 @@ def _vote(reactions: Iterable[ReactionType]) -> int | None:
     return votes.pop() if len(votes) == 1 else None
 
 
+def _inline(_update_id: int, query: InlineQuery) -> InlineQuestion:
+    return InlineQuestion(
+        id=query.id,
+        text=query.query.encode(errors="ignore").decode(),
+        person=person_name(query.from_user.id),
+        language=language_of(query.from_user.language_code),
+    )
+
+
+def _own_membership(
+    _update_id: int, changed: ChatMemberUpdated
+) -> Arrival | Departure | AdminsChanged | None:
+    """What became of the bot itself in a chat."""
+    was, is_now = _is_there(changed.old_chat_member), _is_there(changed.new_chat_member)
+    if was and not is_now:
+        return Departure(chat=chat_name(changed.chat.id))
+    if is_now and not was:
+        return Arrival(
+            address=Address(chat=chat_name(changed.chat.id)),
+            language=language_of(changed.from_user.language_code),
+        )
+    return _membership(_update_id, changed)
+
+
+def _membership(_update_id: int, changed: ChatMemberUpdated) -> AdminsChanged | None:
+    """What became of a member of a chat; Telegram says it where the bot is an admin."""
+    if _ADMINS.isdisjoint({changed.old_chat_member.status, changed.new_chat_member.status}):
+        return None
+    return AdminsChanged(chat=chat_name(changed.chat.id))
+
+
+def _is_there(member: ChatMember) -> bool:
+    """Whether a member is in the chat; who is restricted may be in it or not."""
+    return member.status not in _GONE and getattr(member, "is_member", True)
+
+
 def _language(message: Message, text: str) -> Language:
     """The person's language; of channels and anonymous admins only the text can tell."""
     if message.from_user is not None and message.from_user.language_code is not None:
         return language_of(message.from_user.language_code)
     return Language.ZH if any(map(is_han, text)) else Language.EN
+
+
+_READERS: dict[str, Callable[[int, Any], Event | None]] = {
+    "message": _message,
+    "channel_post": _message,
+    "callback_query": _tap,
+    "message_reaction": _reaction,
+    "inline_query": _inline,
+    "my_chat_member": _own_membership,
+    "chat_member": _membership,
+}
+"""What each kind of update means to us; Telegram is asked for no other."""
+
+KINDS = tuple(_READERS)
+"""The kinds of updates that we read."""

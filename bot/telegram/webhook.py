@@ -19,7 +19,8 @@ from telegram.error import InvalidToken, TelegramError
 
 from bot.errors import TokenRefusedError
 from bot.inbox import Inbox
-from bot.telegram.inbox import ALLOWED_UPDATES, BACKLOG_MAX
+from bot.telegram.inbox import BACKLOG_MAX
+from bot.telegram.updates import KINDS
 from bot.web import Answer, Request, RequestError, Route
 from engine.client import ANSWER_S
 
@@ -124,7 +125,7 @@ class Registration:
         await self._bot.set_webhook(
             self._url,
             secret_token=self._secret,
-            allowed_updates=ALLOWED_UPDATES,
+            allowed_updates=KINDS,
             max_connections=MAX_CONNECTIONS,
             drop_pending_updates=False,
         )

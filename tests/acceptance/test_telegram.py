@@ -49,6 +49,14 @@ def poem_in(message):
     return split_lines(poem)
 
 
+async def offered_inline(fake, text):
+    """What is offered to somebody who types `text` after the bot's name."""
+    before = len(fake.inline)
+    await fake.type_inline(text)
+    await fake.until(lambda: len(fake.inline) > before)
+    return fake.inline[-1].texts
+
+
 @pytest.mark.timeout(180)
 async def test_a_poem_in_a_chat_end_to_end(fake, redis, valkey_url, tmp_path):
     settings = {"YUEFU_REDIS_URL": valkey_url}
@@ -61,6 +69,7 @@ async def test_a_poem_in_a_chat_end_to_end(fake, redis, valkey_url, tmp_path):
         ):
             await fake.say(text, chat_id=chat_id)
         await fake.until(lambda: len(fake.sent) >= 5, timeout_s=30)
+        offered = await until(lambda: offered_inline(fake, "山"), within_s=30)
         # Whatever might be shown twice would be on its way by the time this is answered.
         await fake.say("/help", chat_id=6)
         await fake.until(lambda: bool(fake.texts(6)))
@@ -71,6 +80,7 @@ async def test_a_poem_in_a_chat_end_to_end(fake, redis, valkey_url, tmp_path):
         assert len(lines) == count
         assert lines[0].startswith(opening)
         assert check(lines, opening=opening).ok
+    assert check(poem_in(offered[0]), opening="山").ok
     assert fake.texts(2) == ["诗的开头要用汉字，比如 /poem 月。"]
     assert fake.texts(3) == ["rnn 模型现在没有运行；可以用：gru, lstm。"]
     assert "Traceback" not in bot.log()

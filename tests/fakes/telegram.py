@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -31,15 +33,65 @@ TEXT_MAX = 4096
 CAPTION_MAX = 1024
 CALLBACK_DATA_MAX = 64
 CALLBACK_ANSWER_MAX = 200
+COMMAND_HELP_MAX = 256
+PROFILE_TEXT_MAX = {"description": 512, "short_description": 120}
+BOT = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME}
+# What Telegram takes for a command: Latin letters only.
+_COMMAND = re.compile(r"/[A-Za-z0-9_]{1,32}(?:@(\w+))?(?!\S)")
+_COMMAND_NAME = re.compile(r"[a-z0-9_]{1,32}")
+_RIGHTS = {
+    "administrator": (
+        "can_be_edited",
+        "can_manage_chat",
+        "can_delete_messages",
+        "can_manage_video_chats",
+        "can_restrict_members",
+        "can_promote_members",
+        "can_change_info",
+        "can_invite_users",
+        "can_post_stories",
+        "can_edit_stories",
+        "can_delete_stories",
+    ),
+    "restricted": (
+        "is_member",
+        "can_change_info",
+        "can_invite_users",
+        "can_pin_messages",
+        "can_send_messages",
+        "can_send_polls",
+        "can_send_other_messages",
+        "can_add_web_page_previews",
+        "can_manage_topics",
+        "can_send_audios",
+        "can_send_documents",
+        "can_send_photos",
+        "can_send_videos",
+        "can_send_video_notes",
+        "can_send_voice_notes",
+        "can_edit_tag",
+        "can_react_to_messages",
+    ),
+}
+ENTITY_TYPES = frozenset({"bold", "italic", "underline", "spoiler", "code", "pre"})
+_LOW_HALVES = frozenset(bytes([byte]) for byte in range(0xDC, 0xE0))
+_DETECTED = re.compile(
+    r"(?:https?|tg|ftp|mailto|ton)://\S*|[\w.-]+@[\w-]+\.\w+|@\w+|#\w+|\$[A-Z]{1,8}\b"
+    r"|\b[\w-]+\.(?:com|org|net|me|cn|io|ru)\b\S*|\+\d[\d -]{6,}|/\w+@\w+"
+)
+_START_PARAMETER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONFLICT = "conflict"
 _JSON_PARAMETERS = frozenset(
     {
         "allowed_updates",
+        "button",
         "commands",
         "entities",
         "link_preview_options",
         "reply_markup",
         "reply_parameters",
+        "results",
+        "scope",
     }
 )
 
@@ -59,6 +111,20 @@ class Sent:
     photo: str | None = None
     file: str | None = None
     """The text of the file that it brings."""
+
+    @property
+    def styled(self) -> list[tuple[str, str]]:
+        """What is shown in a style: which, and the text that its offsets cover."""
+        units = self.text.encode("utf-16-le")
+        return [
+            (entity["type"], units[2 * start : 2 * end].decode("utf-16-le"))
+            for entity, start, end in _bounds(self.parameters)
+        ]
+
+    @property
+    def detected(self) -> list[str]:
+        """What Telegram makes links, mentions and tags of unasked."""
+        return detected_in(self.text)
 
     @property
     def keyboard(self) -> list[list[dict[str, str]]]:
@@ -86,6 +152,20 @@ class Typed:
     chat_id: int
     at_s: float
     parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InlineAnswer:
+    """What was offered to somebody who typed after the bot's name."""
+
+    query: str
+    texts: list[str]
+    parameters: dict[str, Any]
+
+    @property
+    def start(self) -> str:
+        """What the button above the results starts the bot with."""
+        return str(self.parameters["button"]["start_parameter"])
 
 
 class ApiError(Exception):
@@ -124,10 +204,16 @@ class FakeTelegram:
     """Every time that the bot showed that it types, in order."""
     asked_at_s: list[float] = field(default_factory=list)
     """When it was asked to show, to change or to type something, whatever it answered."""
+    inline: list[InlineAnswer] = field(default_factory=list)
+    """Every answer to an inline query, in order."""
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+    """What it refused for what was in it (400): method and description."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Every request but getUpdates: method and parameters."""
     polls: int = 0
     """Requests for updates so far."""
+    without_pictures: set[int] = field(default_factory=set)
+    """Groups in which nobody may send pictures."""
     blocked: set[int] = field(default_factory=set)
     """Chats that blocked the bot."""
     lost_topics: set[int] = field(default_factory=set)
@@ -140,6 +226,8 @@ class FakeTelegram:
     """When it answered so."""
     admins: dict[int, set[int]] = field(default_factory=dict)
     """Who runs each group."""
+    privacy: bool = False
+    """Whether groups keep from the bot what is not meant for it, as is usual."""
     latency_s: float = 0.0
     """From the moment a message is shown until the answer is sent."""
     in_flight: int = 0
@@ -148,8 +236,10 @@ class FakeTelegram:
     """The webhook, and how its calls fare."""
     webhook_second_s: float = 0.01
     """How long a second takes between the calls of a webhook."""
-    menus: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-    """The menu of commands by language code, "" for all others."""
+    menus: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """The names in each menu, by scope (`chat 42`, `all_private_chats`) and language code."""
+    profile: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What the bot says of itself: by `description` or `short_description` and language code."""
     _next_update: int = 1000
     _next_message: int = 1
     _poller: asyncio.Task[Any] | None = None
@@ -161,12 +251,16 @@ class FakeTelegram:
     async def say(self, text: str | None, *, chat_id: int = 7, **extra: Any) -> int:
         """Somebody writes `text`; the update's id."""
         update_id = self._next_update
-        await self.add(message_update(update_id, text, chat_id=chat_id, **extra))
+        update = message_update(update_id, text, chat_id=chat_id, **extra)
+        self._next_update += 1
+        if not self.privacy or self._is_meant(update["message"]):
+            await self.add(update)
         return update_id
 
     async def reply(self, text: str, sent: Sent) -> int:
         """Somebody answers one of the bot's messages; the update's id."""
         there = message_update(sent.message_id, sent.text, chat_id=sent.chat_id)["message"]
+        there["from"] = BOT
         return await self.say(text, chat_id=sent.chat_id, reply_to_message=there)
 
     async def tap(
@@ -184,8 +278,28 @@ class FakeTelegram:
         update = tap_update(update_id, message_id, data, chat_id=chat_id, language=language)
         if person is not None:
             update["callback_query"]["from"]["id"] = person
+        sent = self.find(chat_id, message_id)
+        if sent is not None and "message_thread_id" in sent.parameters:
+            thread = int(sent.parameters["message_thread_id"])
+            update["callback_query"]["message"] |= {
+                "message_thread_id": thread,
+                "is_topic_message": True,
+            }
         await self.add(update)
         return update_id
+
+    async def type_inline(
+        self, text: str, *, person: int = 7, language: str = "zh-hans", stale: bool = False
+    ) -> str:
+        """Somebody typed `text` after the bot's name; the query's id."""
+        update_id = self._next_update
+        query = f"query-{update_id}"
+        if not stale:
+            self.queries.add(query)
+        user = {"id": person, "is_bot": False, "first_name": "R", "language_code": language}
+        asked = {"id": query, "from": user, "query": text, "offset": "", "chat_type": "group"}
+        await self.add({"update_id": update_id, "inline_query": asked})
+        return query
 
     async def react(self, message_id: int, emoji: str, *, chat_id: int, person: int) -> int:
         """Somebody's reactions are now those of `emoji`, one a character; the update's id."""
@@ -199,6 +313,44 @@ class FakeTelegram:
             "new_reaction": [{"type": "emoji", "emoji": one} for one in emoji],
         }
         await self.add({"update_id": update_id, "message_reaction": reaction})
+        return update_id
+
+    def _is_meant(self, message: dict[str, Any]) -> bool:
+        """Whether a bot in privacy mode hears of a message (core.telegram.org/bots/features)."""
+        text = message.get("text")
+        if message["chat"]["id"] > 0 or text is None:
+            return True
+        if message.get("reply_to_message", {}).get("from", {}).get("id") == BOT["id"]:
+            return True
+        command = _COMMAND.match(text)
+        if command is None:
+            return False
+        # A bare command is for the bot that spoke last; there is no other here.
+        spoke = any(sent.chat_id == message["chat"]["id"] for sent in self.sent)
+        return spoke if command[1] is None else command[1] == USERNAME
+
+    async def become(
+        self,
+        status: str,
+        *,
+        chat_id: int,
+        was: str = "member",
+        person: int | None = None,
+        language: str = "zh-hans",
+    ) -> int:
+        """The bot itself, or a person, is now `status` in a chat; the update's id."""
+        update_id = self._next_update
+        there = message_update(0, None, chat_id=chat_id, language=language)["message"]
+        user = BOT if person is None else {"id": person, "is_bot": False, "first_name": "Reader"}
+        changed = {
+            "chat": there["chat"],
+            "from": there["from"],
+            "date": 1_700_000_000,
+            "old_chat_member": _member(was, user),
+            "new_chat_member": _member(status, user),
+        }
+        kind = "my_chat_member" if person is None else "chat_member"
+        await self.add({"update_id": update_id, kind: changed})
         return update_id
 
     async def add(self, update: dict[str, Any]) -> None:
@@ -263,6 +415,8 @@ class FakeTelegram:
                 raise ApiError(404, "Not Found")
             result = await method(await _parameters(request))
         except ApiError as error:
+            if error.code == HTTPStatus.BAD_REQUEST:
+                self.refusals.append((request.match_info["method"], error.description))
             body = {"ok": False, "error_code": error.code, "description": error.description}
             if error.parameters:
                 body["parameters"] = error.parameters
@@ -276,6 +430,9 @@ class FakeTelegram:
             "getWebhookInfo": self._get_webhook_info,
             "setWebhook": self._set_webhook,
             "setMyCommands": self._set_my_commands,
+            "deleteMyCommands": self._delete_my_commands,
+            "setMyDescription": partial(self._set_my_text, "description"),
+            "setMyShortDescription": partial(self._set_my_text, "short_description"),
             "getUpdates": self._get_updates,
             "sendMessage": self._send_message,
             "sendPhoto": self._send_photo,
@@ -284,6 +441,7 @@ class FakeTelegram:
             "editMessageReplyMarkup": self._edit_message_reply_markup,
             "getChatAdministrators": self._get_chat_administrators,
             "answerCallbackQuery": self._answer_callback_query,
+            "answerInlineQuery": self._answer_inline_query,
             "sendChatAction": self._send_chat_action,
         }
 
@@ -351,7 +509,37 @@ class FakeTelegram:
 
     async def _set_my_commands(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("setMyCommands", parameters))
-        self.menus[parameters.get("language_code", "")] = parameters["commands"]
+        menu = parameters["commands"]
+        for command in menu:
+            if not _COMMAND_NAME.fullmatch(command["command"]):
+                raise ApiError(400, "Bad Request: BOT_COMMAND_INVALID")
+            if not 1 <= len(command["description"]) <= COMMAND_HELP_MAX:
+                raise ApiError(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
+        self.menus[self._menu(parameters)] = [command["command"] for command in menu]
+        await self._tell()
+        return True
+
+    async def _delete_my_commands(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("deleteMyCommands", parameters))
+        self.menus.pop(self._menu(parameters), None)
+        await self._tell()
+        return True
+
+    def _menu(self, parameters: dict[str, Any]) -> tuple[str, str]:
+        """The menu that a call is about."""
+        scope = parameters.get("scope", {"type": "default"})
+        if scope.get("chat_id") in self.blocked:
+            raise ApiError(400, "Bad Request: chat not found")
+        where = f" {scope['chat_id']}" if "chat_id" in scope else ""
+        return f"{scope['type']}{where}", _language_code(parameters)
+
+    async def _set_my_text(self, which: str, parameters: dict[str, Any]) -> Any:
+        self.calls.append((which, parameters))
+        text = parameters.get(which, "")
+        if len(text) > PROFILE_TEXT_MAX[which]:
+            raise ApiError(400, "Bad Request: text is too long")
+        self.profile[which, _language_code(parameters)] = text
+        await self._tell()
         return True
 
     async def _get_updates(self, parameters: dict[str, Any]) -> Any:
@@ -387,6 +575,7 @@ class FakeTelegram:
         offset = int(parameters.get("offset", 0))
         for update_id in [known for known in self.pending if known < offset]:
             del self.pending[update_id]
+        self._keep_only(parameters.get("allowed_updates"))
         await self._tell()
         try:
             await self.until(
@@ -399,6 +588,14 @@ class FakeTelegram:
             return self.script.popleft()
         limit = int(parameters.get("limit", 100))
         return [self.pending[update_id] for update_id in sorted(self.pending)][:limit]
+
+    def _keep_only(self, kinds: list[str] | None) -> None:
+        """What a poller did not ask for is not even kept."""
+        if kinds is not None:
+            wanted = {"update_id", *kinds}
+            for update_id, update in list(self.pending.items()):
+                if update.keys() - wanted:
+                    del self.pending[update_id]
 
     async def _send_message(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("sendMessage", parameters))
@@ -432,6 +629,8 @@ class FakeTelegram:
         self._refuse_caption(parameters)
         chat_id, photo = int(parameters["chat_id"]), parameters["photo"]
         self._refuse(chat_id, "a picture", parameters)
+        if chat_id in self.without_pictures:
+            raise ApiError(400, "Bad Request: not enough rights to send photos to the chat")
         if isinstance(photo, bytes):
             self.files[f"file-{len(self.files)}"] = photo
             photo = f"file-{len(self.files) - 1}"
@@ -468,7 +667,11 @@ class FakeTelegram:
         if before is None:
             raise ApiError(400, "Bad Request: message to edit not found")
         edited = replace(before, text=text, at_s=time.monotonic(), parameters=parameters)
-        if (edited.text, edited.keyboard) == (before.text, before.keyboard):
+        if (edited.text, edited.styled, edited.keyboard) == (
+            before.text,
+            before.styled,
+            before.keyboard,
+        ):
             raise ApiError(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply "
@@ -480,7 +683,10 @@ class FakeTelegram:
 
     async def _edit_message_reply_markup(self, parameters: dict[str, Any]) -> Any:
         before = self.find(int(parameters["chat_id"]), int(parameters["message_id"]))
-        return await self._edit_message_text({**parameters, "text": before.text if before else "x"})
+        if before is not None:
+            unchanged = {"text": before.text, "entities": before.parameters.get("entities")}
+            return await self._edit_message_text(parameters | unchanged)
+        raise ApiError(400, "Bad Request: message to edit not found")
 
     async def _get_chat_administrators(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("getChatAdministrators", parameters))
@@ -493,6 +699,30 @@ class FakeTelegram:
             }
             for person in people
         ]
+
+    async def _answer_inline_query(self, parameters: dict[str, Any]) -> Any:
+        self.calls.append(("answerInlineQuery", parameters))
+        results = parameters["results"]
+        if parameters["inline_query_id"] not in self.queries:
+            raise ApiError(
+                400,
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+            )
+        if len({result["id"] for result in results}) < len(results) or len(results) > 50:
+            raise ApiError(400, "Bad Request: RESULT_ID_DUPLICATE")
+        if not _START_PARAMETER.fullmatch(parameters["button"]["start_parameter"]):
+            raise ApiError(400, "Bad Request: START_PARAM_INVALID")
+        for content in (result["input_message_content"] for result in results):
+            _refuse_text(content["message_text"], content)
+        self.inline.append(
+            InlineAnswer(
+                query=parameters["inline_query_id"],
+                texts=[result["input_message_content"]["message_text"] for result in results],
+                parameters=parameters,
+            )
+        )
+        await self._tell()
+        return True
 
     async def _answer_callback_query(self, parameters: dict[str, Any]) -> Any:
         self.calls.append(("answerCallbackQuery", parameters))
@@ -536,14 +766,9 @@ class FakeTelegram:
 
     def _refuse(self, chat_id: int, text: str, parameters: dict[str, Any]) -> None:
         self._refuse_chat(chat_id)
-        if not text:
-            raise ApiError(400, "Bad Request: message text is empty")
-        if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
-            raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
-        if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
-            raise ApiError(400, "Bad Request: message is too long")
         if int(parameters.get("message_thread_id", 0)) in self.lost_topics:
             raise ApiError(400, "Bad Request: message thread not found")
+        _refuse_text(text, parameters)
         self._refuse_parameters(parameters)
 
     def _refuse_caption(self, parameters: dict[str, Any]) -> None:
@@ -594,17 +819,51 @@ def tap_update(
 ) -> dict[str, Any]:
     """An update as Telegram writes it: a tap on a button of one of the bot's messages."""
     message = message_update(update_id, "…", chat_id=chat_id)["message"]
-    bot = {"id": 123456, "is_bot": True, "first_name": "Yuefu", "username": USERNAME}
     return {
         "update_id": update_id,
         "callback_query": {
             "id": f"query-{update_id}",
             "from": message["from"] | {"language_code": language},
-            "message": message | {"message_id": message_id, "from": bot},
+            "message": message | {"message_id": message_id, "from": BOT},
             "chat_instance": "1",
             "data": data,
         },
     }
+
+
+def _bounds(parameters: dict[str, Any]) -> list[tuple[dict[str, Any], int, int]]:
+    """Each entity, with the UTF-16 units at which it begins and has ended."""
+    entities = parameters.get("entities") or []
+    return [(one, one["offset"], one["offset"] + one["length"]) for one in entities]
+
+
+def detected_in(text: str) -> list[str]:
+    """What Telegram finds in a bare text and makes a link, a mention or a tag of."""
+    return _DETECTED.findall(text)
+
+
+def _refuse_text(text: str, parameters: dict[str, Any]) -> None:
+    # White space at both ends is taken away.
+    if not text.strip():
+        raise ApiError(400, "Bad Request: message text is empty")
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise ApiError(400, "Bad Request: strings must be encoded in UTF-8")
+    if len(text.encode("utf-16-le")) // 2 > TEXT_MAX:
+        raise ApiError(400, "Bad Request: message is too long")
+    _refuse_entities(text, parameters)
+
+
+def _refuse_entities(text: str, parameters: dict[str, Any]) -> None:
+    """Entities must lie in the text, be of a known type, and part no surrogate pair."""
+    units = text.encode("utf-16-le")
+    for entity, start, end in _bounds(parameters):
+        if not 0 <= start < end <= len(units) // 2:
+            raise ApiError(400, "Bad Request: ENTITY_BOUNDS_INVALID")
+        if entity["type"] not in ENTITY_TYPES:
+            raise ApiError(400, "Bad Request: can't parse MessageEntity: unsupported type")
+        # The second half of a pair.
+        if any(units[2 * at + 1 : 2 * at + 2] in _LOW_HALVES for at in (start, end)):
+            raise ApiError(400, "Bad Request: entity begins in a middle of a UTF-16 symbol")
 
 
 async def _try_to_connect(url: str) -> None:
@@ -615,6 +874,19 @@ async def _try_to_connect(url: str) -> None:
     except OSError:
         raise ApiError(400, "Bad Request: bad webhook: Connection refused") from None
     writer.close()
+
+
+def _member(status: str, user: dict[str, Any]) -> dict[str, Any]:
+    """What Telegram tells of a member of a chat."""
+    rights = dict.fromkeys(_RIGHTS.get(status, ()), False)
+    return {"status": status, "user": user, "until_date": 0, "is_anonymous": False} | rights
+
+
+def _language_code(parameters: dict[str, Any]) -> str:
+    code = str(parameters.get("language_code", ""))
+    if code and not re.fullmatch(r"[a-z]{2}", code):
+        raise ApiError(400, "Bad Request: invalid language code specified")
+    return code
 
 
 def _message(sent: Sent) -> dict[str, Any]:

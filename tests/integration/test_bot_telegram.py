@@ -11,7 +11,6 @@ from bot.anthology import Anthology
 from bot.anthology.chats import Chats
 from bot.anthology.poems import Poems
 from bot.buttons import poem_buttons
-from bot.commands import COMMANDS
 from bot.errors import TokenRefusedError
 from bot.message import Tally
 from bot.settings import BotSettings
@@ -73,6 +72,7 @@ async def test_a_poem_is_written_shown_and_recorded(fake, bot, engine, settings)
     assert sent.chat_id == 7
     assert sent.text.startswith("月月落空江，")
     assert sent.text.endswith("\n五绝 · 尤韵 · lstm")
+    assert sent.styled == [("italic", "五绝 · 尤韵 · lstm")]
     assert sent.parameters["link_preview_options"] == {"is_disabled": True}
     assert "parse_mode" not in sent.parameters
     assert "reply_parameters" not in sent.parameters
@@ -107,15 +107,6 @@ async def test_a_model_that_does_not_run_is_refused_with_those_that_do(fake, bot
     assert sent.text == "rnn 模型现在没有运行；可以用：gru, lstm。"
 
 
-async def test_the_menu_is_filled_in_both_languages(fake, bot):
-    await fake.until(lambda: len(fake.menus) == 2)
-    names = [command.name for command in COMMANDS]
-    assert {code: [entry["command"] for entry in menu] for code, menu in fake.menus.items()} == {
-        "": names,
-        "zh": names,
-    }
-
-
 async def test_in_a_group_the_answer_goes_to_the_topic_and_the_question(fake, bot):
     await fake.say(
         f"/poem@{USERNAME} 月", chat_id=GROUP, message_thread_id=31, is_topic_message=True
@@ -141,6 +132,20 @@ async def test_in_a_group_only_commands_for_us_are_answered(fake, bot):
     await fake.say("/help", chat_id=GROUP)
     assert len(await shown(fake, 1)) == 1
     assert "/poem" in fake.sent[0].text
+
+
+async def test_in_privacy_mode_a_group_reaches_us_by_latin_commands_and_by_replies(
+    fake, bot, engine
+):
+    fake.privacy = True
+    # None of these reaches a bot in privacy mode, for Telegram knows no Chinese command.
+    for text in ("/诗 月", f"/诗@{USERNAME} 月", f"/藏头@{USERNAME} 春夏秋冬", "/poem 月", "月"):
+        await fake.say(text, chat_id=GROUP)
+    await fake.say(f"/poem@{USERNAME} 山", chat_id=GROUP)
+    [poem] = await shown(fake, 1)
+    await fake.reply("/诗 水", poem)
+    await shown(fake, 2)
+    assert [job.opening for job in engine.jobs] == ["山", "水"]
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -348,6 +353,7 @@ async def test_of_three_poems_one_is_picked_after_a_restart_and_stays_picked(
     assert len(fake.edits) == 1
     now = fake.now(message)
     assert now.text == f"{POEMS[1]}\n故人千里外，一叶下汀洲。\n\n五绝 · 尤韵 · lstm"
+    assert now.styled == [("italic", "五绝 · 尤韵 · lstm")]
     assert now.buttons == below("tg:1000#2")
     assert len(fake.sent) == 1
     async with Anthology.open(settings.anthology_url, settings.pseudonyms) as anthology:
@@ -486,6 +492,7 @@ async def test_a_reply_to_a_poem_rewrites_it_and_keeps_the_rest(fake, settings, 
     assert (job.opening, job.rhyme) == ("", None)
     assert rewritten.text.startswith("月落空江夜，月落空江夜。\n故人千里外，一叶下汀洲。\n\n五绝")
     assert checked.text.startswith("月落空江夜\n仄仄中平仄\n")
+    assert checked.styled == [("pre", checked.text.partition("\n\n")[0])]
     assert "第2句与前面的一句相同。" in checked.text
     # In company, who does not say which poem is meant means the last that they asked for.
     assert "没看到诗" in refused.text

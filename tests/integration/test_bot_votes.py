@@ -201,6 +201,32 @@ async def test_a_card_is_drawn_once_and_then_shown_as_the_file_that_telegram_has
     assert "比如 /card 墨 1:1" in fake.sent[4].text
 
 
+async def test_a_card_that_telegram_lost_is_drawn_anew(fake, settings, redis, anthology, tmp_path):
+    font = make_font(tmp_path / "font.ttf", EVERYTHING_ON_THE_CARD)
+    settings = settings.model_copy(update={"card_font": font})
+    async with fake_engine(redis, answer=a_poem), serving(settings):
+        poem = await a_shown_poem(fake, anthology)
+        for number in (2, 3, 4):
+            await fake.reply("/card", poem)
+            await fake.until(lambda number=number: len(fake.sent) == number)
+            if number == 2:
+                fake.files.clear()
+    assert [len(fake.files), fake.sent[2].photo] == [1, fake.sent[3].photo]
+
+
+async def test_where_nobody_may_send_pictures_the_text_is_shown(
+    fake, settings, redis, anthology, tmp_path
+):
+    font = make_font(tmp_path / "font.ttf", EVERYTHING_ON_THE_CARD)
+    settings = settings.model_copy(update={"card_font": font})
+    fake.without_pictures.add(GROUP)
+    async with fake_engine(redis, answer=a_poem), serving(settings):
+        poem = await a_shown_poem(fake, anthology, GROUP)
+        await fake.reply("/card", poem)
+        await fake.until(lambda: len(fake.sent) == 2)
+    assert fake.sent[1].text == poem.text
+
+
 async def test_without_a_font_the_text_is_shown_and_says_why(fake, engine, settings, anthology):
     poem = await a_shown_poem(fake, anthology)
     with pytest.MonkeyPatch.context() as patch:

@@ -18,8 +18,8 @@ from bot.errors import AnthologyError, HouseholdError, TokenRefusedError
 from bot.health import Health
 from bot.inbox import Inbox
 from bot.settings import BotSettings
-from bot.telegram.inbox import ALLOWED_UPDATES
 from bot.telegram.service import serve
+from bot.telegram.updates import KINDS
 from bot.telegram.webhook import MAX_CONNECTIONS, Webhook
 from bot.web import BODY_MAX, App, listening
 from engine.client import connect
@@ -350,7 +350,7 @@ async def test_telegram_is_asked_to_call_and_its_calls_are_answered(fake, settin
     [wish] = asked(fake, "setWebhook")
     assert wish["url"] == f"{settings.webhook_url}/telegram"
     assert wish["secret_token"] == settings.webhook_secret.get_secret_value()
-    assert wish["allowed_updates"] == list(ALLOWED_UPDATES)
+    assert wish["allowed_updates"] == list(KINDS)
     assert wish["max_connections"] == str(MAX_CONNECTIONS)
     assert wish["drop_pending_updates"] == "false"
     assert (fake.polls, asked(fake, "deleteWebhook")) == (0, [])

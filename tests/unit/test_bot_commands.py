@@ -367,3 +367,20 @@ def test_whatever_is_typed_is_understood_or_refused_in_one_line(command, argumen
         assert len(request.opening) <= FORMS[request.form].line_length
         assert len(request.theme) <= 8
         assert request.opening or request.frame or request.theme
+
+
+@pytest.mark.parametrize("text", ["/start poem_5pyI", "/start poem_月", "/start@yuefu_bot poem_月"])
+def test_a_link_asks_for_the_poem_that_it_names(text):
+    assert a_poem_for(text).glyphs == "月"
+
+
+def test_a_link_without_an_opening_asks_for_a_poem_of_the_season():
+    assert a_poem_for("/start poem") == a_poem_for("/poem")
+
+
+def test_a_link_cannot_change_a_style():
+    assert isinstance(understand("/start style_Z3J1", SITUATION), Answer)
+
+
+def test_a_link_that_says_nonsense_is_refused_like_the_command():
+    assert a_refusal_of("/start poem_PGI-") == a_refusal_of("/poem <b>")

@@ -6,6 +6,7 @@ import pytest
 
 from bot.language import Language, Script
 from bot.render import render_poem, render_poems, show_lines
+from bot.styled import SpanKind
 from engine.jobs import Poem
 from engine.verse.forms import FormName
 from tests.fakes.jobs import a_job, a_poem
@@ -14,7 +15,7 @@ POEM = a_poem(a_job())
 
 
 def rendered(poem: Poem = POEM, glyphs="月", script=Script.SIMPLIFIED, language=Language.ZH):
-    return render_poem(poem, glyphs=glyphs, script=script, language=language)
+    return render_poem(poem, glyphs=glyphs, script=script, language=language).text
 
 
 def test_couplets_stand_on_lines_of_their_own_above_form_rhyme_and_model():
@@ -65,11 +66,18 @@ def test_several_poems_are_numbered_and_their_rhymes_named():
     other = replace(POEM, rhyme="東")
     text = render_poems(
         [POEM, other, POEM], glyphs="⽉", script=Script.SIMPLIFIED, language=Language.ZH
-    )
+    ).text
     assert text.startswith("1.\n⽉落空江夜，风吹远树秋。\n故人千里外，一叶下汀洲。\n\n2.\n⽉落")
     assert text.endswith("\n\n五绝 · 尤、东韵 · gru\n留下哪一首？选它的编号。")
 
 
 def test_one_poem_is_shown_without_a_number():
     shown = render_poems([POEM], glyphs="月", script=Script.SIMPLIFIED, language=Language.ZH)
-    assert shown == rendered()
+    assert shown.text == rendered()
+
+
+def test_what_stands_below_a_poem_is_in_italics():
+    shown = render_poem(POEM, glyphs="月", script=Script.SIMPLIFIED, language=Language.ZH)
+    [span] = shown.spans
+    assert span.kind is SpanKind.ITALIC
+    assert shown.text[span.offset : span.end] == "五绝 · 尤韵 · gru"

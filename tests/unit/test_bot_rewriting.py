@@ -86,7 +86,7 @@ def test_a_poem_is_found_in_whatever_people_paste(text):
 @pytest.mark.parametrize("script", Script)
 def test_what_we_show_can_be_read_again(script, language):
     shown = a_poem(a_job())
-    text = render_poem(shown, glyphs="⽉", script=script, language=language)
+    text = render_poem(shown, glyphs="⽉", script=script, language=language).text
     found = read_poem(text)
     assert isinstance(found, Quoted)
     assert found.form.name is shown.form
@@ -96,7 +96,7 @@ def test_what_we_show_can_be_read_again(script, language):
 
 def test_several_poems_are_not_taken_for_one():
     shown = [a_poem(a_job())] * 2
-    text = render_poems(shown, glyphs="", script=Script.SIMPLIFIED, language=Language.ZH)
+    text = render_poems(shown, glyphs="", script=Script.SIMPLIFIED, language=Language.ZH).text
     assert read_poem(text) == Unread(several=True)
 
 

@@ -7,7 +7,7 @@ from telegram import Bot
 
 from bot.inbox import UnreadableUpdateError
 from bot.language import Language
-from bot.message import Address, Incoming, Migration, Tap
+from bot.message import Address, Arrival, Departure, Incoming, Migration, Tap
 from bot.telegram.updates import read_update
 from tests.fakes.telegram import TOKEN, message_update, tap_update
 
@@ -131,3 +131,38 @@ def test_a_tap_on_no_message_belongs_to_whoever_tapped():
     del update["callback_query"]["message"], update["callback_query"]["data"]
     tap = read(update)
     assert (tap.address, tap.message, tap.data) == (Address(chat="telegram:7"), None, "")
+
+
+def membership(kind, was, now):
+    def member(status):
+        return {"status": status, "user": {"id": 6, "is_bot": False, "first_name": "R"}}
+
+    changed = message_update(5, None, chat_id=-7)["message"] | {
+        "old_chat_member": member(was) | {"until_date": 0},
+        "new_chat_member": member(now) | {"until_date": 0},
+    }
+    return {"update_id": 5, kind: changed}
+
+
+@pytest.mark.parametrize(("was", "now"), [("member", "kicked"), ("member", "left")])
+def test_where_the_bot_is_no_longer_it_departed(was, now):
+    assert read(membership("my_chat_member", was, now)) == Departure(chat="telegram:-7")
+
+
+@pytest.mark.parametrize(("was", "now"), [("left", "member"), ("kicked", "member")])
+def test_where_the_bot_is_now_it_arrived(was, now):
+    arrived = Arrival(address=Address(chat="telegram:-7"), language=Language.ZH)
+    assert read(membership("my_chat_member", was, now)) == arrived
+
+
+def test_who_joins_or_leaves_concerns_nobody():
+    assert read(membership("chat_member", "left", "member")) is None
+    assert read(membership("my_chat_member", "left", "kicked")) is None
+
+
+def test_whoever_speaks_for_a_chat_is_no_person_and_runs_it_if_it_is_this_one():
+    update = message_update(5, "/help", chat_id=-7)
+    update["message"]["sender_chat"] = update["message"]["chat"]
+    assert (read(update).person, read(update).admin) == (None, True)
+    update["message"]["sender_chat"] = {"id": -9, "type": "channel", "title": "Poems"}
+    assert (read(update).person, read(update).admin) == (None, None)
