@@ -22,7 +22,6 @@ from bot.anthology.schedules import Due
 from bot.asking import SHORT_FORMS
 from bot.errors import AnthologyError
 from bot.language import script_for
-from bot.message import Address
 from bot.requests import PoemRequest
 from bot.seasons import day_name, occasion_of, seasonal_character
 from bot.style import Style
@@ -92,20 +91,20 @@ class Poster:
         False where the queue has no room for all of them.
         """
         cells = frozenset(await self._engine.cells())
-        looked: dict[Address, date | None] = {}
+        looked: dict[int, date | None] = {}
         try:
             for due in found:
                 slot = due.timetable.next_slot(now)
                 if slot.moment > now:
                     log.warning("! skipped", action="daily.skip", schedule=due.name)
-                    looked[due.address] = None
+                    looked[due.id] = None
                     continue
                 job = make_daily_job(due, slot, cells=cells, client=self._client, now=now)
                 admission = await self._engine.put(job)
                 if admission.status is Admitted.FULL:
                     return False
                 log.info("→", action="daily", status=admission.status, **job.log_context())
-                looked[due.address] = slot.day
+                looked[due.id] = slot.day
                 put += [job] if admission.status is Admitted.ACCEPTED else []
         finally:
             await self._anthology.schedules.advance(looked, now)

@@ -6,7 +6,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.anthology.chats import ChatSettings, chat_row, settings_of
@@ -40,6 +40,8 @@ class Schedule:
 class Due:
     """A schedule that it is time to look at."""
 
+    id: int
+    """What it is known by in the anthology, wherever its chat moves."""
     name: str
     """A pseudonym of chat and topic together, different from that of the chat."""
     address: Address
@@ -61,8 +63,8 @@ class Schedules:
 
     async def find(self, address: Address) -> Schedule | None:
         """What is set at `address`, also where it is paused; None where nothing ever was."""
-        key = self._key(address)
-        row = await self._database.read(lambda session: session.get(ScheduleRow, key))
+        statement = self._at(address)
+        row = await self._database.read(lambda session: session.scalar(statement))
         if row is None:
             return None
         pause = None if row.paused_because is None else Pause(row.paused_because)
@@ -82,14 +84,14 @@ class Schedules:
         self, address: Address, *, at: time, zone: str, language: Language, now: datetime
     ) -> Timetable:
         """Post at `address` every day from `now` on, at the wall time `at` of `zone`."""
-        key = self._key(address)
+        known_as, statement = self._database.known_as(address.chat), self._at(address)
 
         async def start_in(session: AsyncSession) -> Timetable:
-            await chat_row(session, key[0], language)
+            await chat_row(session, known_as, language)
             await session.flush()
-            row = await session.get(ScheduleRow, key, with_for_update=True)
+            row = await session.scalar(statement.with_for_update())
             if row is None:
-                row = ScheduleRow(chat=key[0], thread=key[1], posted=[])
+                row = ScheduleRow(chat=known_as, thread=address.thread or 0, posted=[])
                 session.add(row)
             row.platform, row.address = address.chat.partition(":")[0], address.chat
             row.at, row.zone, row.since = at, zone, now
@@ -102,10 +104,10 @@ class Schedules:
 
     async def pause(self, address: Address, why: Pause, now: datetime) -> None:
         """Post at `address` no more; the chat's own name is forgotten."""
-        key = self._key(address)
+        statement = self._at(address).with_for_update()
 
         async def pause_in(session: AsyncSession) -> None:
-            row = await session.get(ScheduleRow, key, with_for_update=True)
+            row = await session.scalar(statement)
             if row is not None:
                 row.address = row.due_at = None
                 row.paused_at, row.paused_because = now, why
@@ -127,42 +129,55 @@ class Schedules:
 
         return await self._database.read(find)
 
-    async def advance(self, looked: Mapping[Address, date | None], now: datetime) -> None:
-        """Look again at each address in `looked` when it is due next.
+    async def advance(self, looked: Mapping[int, date | None], now: datetime) -> None:
+        """Look again at each schedule in `looked`, by its id, when it is due next.
 
         The date is that whose poem it had just now, if it had one.
         """
+        statement = (
+            select(ScheduleRow)
+            .where(ScheduleRow.id.in_(looked))
+            .order_by(ScheduleRow.id)
+            .with_for_update()
+        )
 
         async def note(session: AsyncSession) -> None:
-            for address, posted in looked.items():
-                row = await session.get(ScheduleRow, self._key(address), with_for_update=True)
-                if row is not None:
-                    _advance(row, posted, now)
+            for row in await session.scalars(statement):
+                _advance(row, looked[row.id], now)
 
         await self._database.transact(note)
 
     async def recall(self, platform: str, now: datetime) -> None:
         """Look earlier at those of `platform` that are due earlier: the clock was set back."""
-        statement = select(ScheduleRow).where(
-            ScheduleRow.platform == platform, ScheduleRow.due_at > now
+        statement = (
+            select(ScheduleRow)
+            .where(ScheduleRow.platform == platform, ScheduleRow.due_at > now)
+            # All who lock several do so in one order, or they would wait for each other.
+            .order_by(ScheduleRow.id)
+            .with_for_update()
         )
 
         async def plan(session: AsyncSession) -> None:
-            for row in await session.scalars(statement.with_for_update()):
+            for row in await session.scalars(statement):
                 slot = _timetable_of(row).next_slot(now)
                 if row.due_at is None or slot.moment < row.due_at:
                     row.due_at = slot.moment
 
         await self._database.transact(plan)
 
-    def _key(self, address: Address) -> tuple[str, int]:
-        return self._database.known_as(address.chat), address.thread or 0
+    def _at(self, address: Address) -> Select[ScheduleRow]:
+        """The schedule of that address."""
+        return select(ScheduleRow).where(
+            ScheduleRow.chat == self._database.known_as(address.chat),
+            ScheduleRow.thread == (address.thread or 0),
+        )
 
     def _due(self, row: ScheduleRow, chat: ChatRow) -> Due:
         settings = settings_of(chat)
         # Whatever is due has one.
         address = Address(chat=str(row.address), thread=row.thread or None)
         return Due(
+            id=row.id,
             name=self._database.known_as(f"{address.chat}/{row.thread}"),
             address=address,
             timetable=_timetable_of(row),

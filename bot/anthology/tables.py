@@ -228,13 +228,18 @@ class ScheduleRow(Base):
     """When a chat, or a topic of it, gets its poem of the day."""
 
     __tablename__ = "schedules"
-    __table_args__ = (Index("ix_schedules_due_at", "platform", "due_at"),)
+    __table_args__ = (
+        Index("ix_schedules_chat", "chat", "thread", unique=True),
+        Index("ix_schedules_due_at", "platform", "due_at"),
+    )
 
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    """Counts up; stays the same where the chat moves."""
     chat: Mapped[str] = mapped_column(
-        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE"), primary_key=True
+        ForeignKey("chats.id", onupdate="CASCADE", ondelete="CASCADE")
     )
     """The pseudonym of the chat."""
-    thread: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    thread: Mapped[int] = mapped_column(BigInteger)
     """The topic; 0 where it is for the chat as such."""
     platform: Mapped[str]
     """The platform that posts it."""

@@ -46,8 +46,10 @@ _UNKNOWN_WEBHOOK: Final = 10015
 _INVALID_WEBHOOK_TOKEN: Final = 50027
 _TICKET_ENDED = frozenset({_UNKNOWN_WEBHOOK, _INVALID_WEBHOOK_TOKEN})
 """Discord's codes for an interaction that it no longer takes an answer to, or never knew we had."""
-_ACCESS_REFUSED = frozenset({10003, 50001, 50007, 50013})
-"""Its codes for a channel, or a person, that takes no messages from us, or is no more."""
+_ACCESS_REFUSED = frozenset({50001, 50007, 50013})
+"""Its codes for a channel, or a person, that takes no messages from us."""
+_UNKNOWN_CHANNEL: Final = 10003
+"""Its code for a channel that is no more."""
 
 log = structlog.get_logger(__name__)
 
@@ -168,7 +170,8 @@ def _send_error(error: Exception, *, repeatable: bool) -> SendError:
             # The gateway meets this too, and ends the bot; the message waits for the next one.
             return NotShownError("token refused", retry_after_s=_REFUSED_TOKEN_S)
         case HTTPException() if error.status < 500:
-            refusal = BlockedError if error.code in _ACCESS_REFUSED else UndeliverableError
+            blocked = error.code in {*_ACCESS_REFUSED, _UNKNOWN_CHANNEL}
+            refusal = BlockedError if blocked else UndeliverableError
             return refusal(f"HTTP {error.status}, code {error.code}")
         case _ if repeatable or isinstance(error, ClientConnectorError):
             return NotShownError(type(error).__name__, retry_after_s=_AGAIN_S)

@@ -273,7 +273,8 @@ def test_menus_offer_a_command_to_those_who_may_give_it():
     company = replace(SITUATION, direct=False)
     for command in COMMANDS:
         if command.audience is not Role.ANYONE:
-            request = understand(f"/{command.name} on", company)
+            told = {"lang": "auto", "script": "auto"}.get(command.name, "on")
+            request = understand(f"/{command.name} {told}", company)
             assert request is not None
             assert role_for(request) is command.audience
 

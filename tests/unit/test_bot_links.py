@@ -26,7 +26,7 @@ def test_a_person_may_type_it_as_it_is():
     assert read_payload("poem_moon") == Linked(command="poem", arguments="moon")
 
 
-@pytest.mark.parametrize("payload", ["", "x", "forget", "style_cm5u", "Poem", "poem月", "_5pyI"])
+@pytest.mark.parametrize("payload", ["", "x", "review", "style_cm5u", "Poem", "poem月", "_5pyI"])
 def test_what_is_no_link_of_ours_says_nothing(payload):
     assert read_payload(payload) is None
 

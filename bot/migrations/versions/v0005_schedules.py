@@ -13,8 +13,9 @@ def upgrade() -> None:
     """Make the table."""
     op.create_table(
         "schedules",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("chat", sa.String(), nullable=False),
-        sa.Column("thread", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("thread", sa.BigInteger(), nullable=False),
         sa.Column("platform", sa.String(), nullable=False),
         sa.Column("address", sa.String(), nullable=True),
         sa.Column("at", sa.Time(), nullable=False),
@@ -24,7 +25,7 @@ def upgrade() -> None:
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("paused_because", sa.String(), nullable=True),
-        sa.PrimaryKeyConstraint("chat", "thread", name="pk_schedules"),
+        sa.PrimaryKeyConstraint("id", name="pk_schedules"),
         sa.ForeignKeyConstraint(
             ["chat"],
             ["chats.id"],
@@ -33,6 +34,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
+    op.create_index("ix_schedules_chat", "schedules", ["chat", "thread"], unique=True)
     op.create_index("ix_schedules_due_at", "schedules", ["platform", "due_at"])
 
 
