@@ -9,7 +9,10 @@ from rich.console import Console
 
 from bot import keys, texts
 from bot.anthology import Anthology
+from bot.cards.easel import Easel
 from bot.console.chat import Chat
+from bot.console.screen import Screen
+from bot.console.tray import Tray
 from bot.deliver import Deliverer
 from bot.language import Language, Script
 from bot.limits import Limits
@@ -193,14 +196,15 @@ def screen():
 
 
 @pytest.fixture
-def chat(redis, anthology, screen):
+def chat(redis, anthology, screen, tmp_path):
     return Chat(
         engine=EngineClient(redis),
         anthology=anthology,
         limits=Limits(BotSettings().with_set_limits_only(), Pseudonyms(b"test")),
         words=WORDS,
         language=Language.ZH,
-        screen=Console(file=screen, width=80),
+        screen=Screen(Console(file=screen, width=80)),
+        tray=Tray(tmp_path, Easel()),
     )
 
 
