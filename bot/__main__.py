@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
@@ -32,6 +33,9 @@ def console(
     lang: Annotated[
         str | None, typer.Option(help="zh, zh-Hant or en; by default that of the locale.")
     ] = None,
+    save_cards: Annotated[
+        Path | None, typer.Option(help="The folder to save cards in; by default one in YUEFU_DATA.")
+    ] = None,
 ) -> None:
     """Talk to the poet in this terminal."""
     settings = load_settings(BotSettings)
@@ -41,7 +45,7 @@ def console(
         from bot.console.service import run  # noqa: PLC0415
 
         logs.configure(level=settings.log_level, secrets=settings.secrets, stream=stream)
-        if not run(settings, language_of(lang or _locale()), once=once):
+        if not run(settings, language_of(lang or _locale()), once=once, cards=save_cards):
             raise typer.Exit(1)
 
 

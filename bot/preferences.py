@@ -37,7 +37,7 @@ _LANGUAGES: dict[str, Language | None] = words_for(
 )
 _SCRIPTS: dict[str, Script | None] = words_for(
     {
-        Script.SIMPLIFIED: ("simplified", "hans", "简", "简体", "简体字"),
+        Script.SIMPLIFIED: ("simplified", "hans", "简", "簡", "简体", "簡體", "简体字"),
         Script.TRADITIONAL: ("traditional", "hant", "繁", "繁體", "繁体", "繁體字", "正體"),
         None: ("auto", "自动", "自動"),
     }

@@ -1053,15 +1053,39 @@ CARD_GLYPHS_MISSING = Text(
 
 # --- console -------------------------------------------------------------------------------
 
+HELP_QUIT = Text(zh="离开", zh_hant="離開", en="leave")
 CONSOLE_HINT = Text(
-    zh="/help 看命令，/quit 离开。",
-    zh_hant="/help 看命令，/quit 離開。",
-    en="/help lists the commands, /quit leaves.",
+    zh="/help 看命令，/quit 离开；Tab 补全，按钮打编号。",
+    zh_hant="/help 看命令，/quit 離開；Tab 補全，按鈕打編號。",
+    en="/help lists the commands, /quit leaves; Tab completes, numbers tap buttons.",
+)
+CONSOLE_STANDING = Text(
+    zh="{cell} · 温度 {temperature} · 诗体{form} · 简体中文",
+    zh_hant="{cell} · 溫度 {temperature} · 詩體{form} · 繁體中文",
+    en="{cell} · temperature {temperature} · form {form} · English",
 )
 CONSOLE_WAKING = Text(zh="诗人正在醒来……", zh_hant="詩人正在醒來……", en="The poet is waking up …")
-CONSOLE_SAVED = Text(zh="文件在 {path}。", zh_hant="檔案在 {path}。", en="The file is {path}.")
+CONSOLE_WAITING = Text(
+    zh="在写了……（不等就按 Ctrl-C）",
+    zh_hant="在寫了……（不等就按 Ctrl-C）",
+    en="Writing … (Ctrl-C to stop waiting)",
+)
+CONSOLE_GIVEN_UP = Text(
+    zh="好，这首不等了。", zh_hant="好，這首不等了。", en="Very well, no longer waiting for it."
+)
 CONSOLE_NO_ANSWER = Text(
     zh="诗人没有回答；请看日志。",
     zh_hant="詩人沒有回答；請看日誌。",
     en="The poet did not answer; please see the log.",
+)
+CONSOLE_NO_BUTTON = Text(
+    zh="这里的按钮是 1 到 {most}；请打其中一个编号。",
+    zh_hant="這裡的按鈕是 1 到 {most}；請打其中一個編號。",
+    en="The buttons here are 1 to {most}; please type one of them.",
+)
+CONSOLE_SAVED = Text(zh="存好了：{path}", zh_hant="存好了：{path}", en="Saved as {path}")
+CONSOLE_NOT_SAVED = Text(
+    zh="这个文件夹写不进去；请用 --save-cards 换一个。",
+    zh_hant="這個資料夾寫不進去；請用 --save-cards 換一個。",
+    en="That folder cannot be written to; please name another by --save-cards.",
 )

@@ -13,11 +13,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
+from structlog.testing import capture_logs
 
 from bot import household
 from bot.anthology import Anthology
+from bot.cards.easel import Easel
 from bot.console.chat import Chat
-from bot.console.service import run
+from bot.console.screen import Screen
+from bot.console.service import DEMO, run
+from bot.console.tray import Tray
 from bot.errors import HouseholdError
 from bot.language import Language
 from bot.leftovers import Leftovers
@@ -29,12 +33,19 @@ from bot.settings import BotSettings
 from engine import keys
 from engine.client import EngineClient
 from engine.jobs import Failure, Reason
+from engine.verse.forms import FormName
 from tests.fakes.bot import environment
-from tests.fakes.engine import WORKER, fake_engine, made_up_poem
+from tests.fakes.engine import WORDS, WORKER, fake_engine, made_up_poem
+from tests.fakes.fonts import make_font
 from tests.fakes.jobs import a_poem
 from tests.fakes.waiting import until
 
 POEM = "月月落空江，夜风吹远树。"
+
+
+FONT = f"{WORDS}月风吹远树叶乐府五言绝句尤韵 ·lstmAI生成"
+LIKED = "  1 👍 1  2 👎  3 🔁  4 ✍  5 🖼\n\n"
+ROW = "  1 👍  2 👎  3 🔁  4 ✍  5 🖼\n\n"
 
 
 @pytest.fixture
@@ -43,26 +54,46 @@ def settings(valkey_url, tmp_path):
 
 
 @pytest.fixture
+def no_font(monkeypatch):
+    monkeypatch.setattr("bot.cards.fonts.USUAL_FONTS", ())
+
+
+@pytest.fixture
 def talk(settings, monkeypatch, capsys):
     """Run the console on lines from a pipe; whether all went well, and what it wrote."""
 
-    async def run_on(typed=b"", *, once=None, language=Language.ZH):
+    async def run_on(typed=b"", *, once=None, cards=None, language=Language.ZH):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
-        well = await asyncio.to_thread(run, settings, language, once=once)
+        # The log has a file of its own.
+        with capture_logs():
+            well = await asyncio.to_thread(run, settings, language, once=once, cards=cards)
         return well, capsys.readouterr().out
 
     return run_on
 
 
-async def test_without_a_terminal_it_plays_the_demo(redis, talk):
-    async with fake_engine(redis) as engine:
+async def test_without_a_terminal_it_plays_the_demo(redis, talk, no_font):
+    def answer(job):
+        return a_poem(job) if job.form is FormName.WUJUE else made_up_poem(job)
+
+    async with fake_engine(redis, answer=answer) as engine:
         well, out = await talk()
     assert well
-    lines = [line for line in out.splitlines() if line.startswith("›")]
-    assert lines == ["› /help", "› /poem 月", "› /style gru 0.8", "› /poem 山"]
-    assert [job.opening for job in engine.jobs] == ["月", "山"]
-    assert "\n  月月落空江" in out
-    assert "\n  山月落空江" in out
+    assert [line for line in out.splitlines() if line.startswith("›")] == [
+        f"› {line}" for line in DEMO
+    ]
+    written = "/poem", "/acrostic", "/rewrite"
+    assert len(engine.jobs) == sum(line.startswith(written) for line in DEMO)
+    assert "\n  春落空江夜，夏吹远树秋。" in out
+    assert "fonts-lxgw-wenkai" in out
+    assert "👍 记下了" in out
+
+
+async def test_what_the_demo_does_is_not_done_in_the_persons_own_chat(redis, talk, no_font):
+    async with fake_engine(redis):
+        await talk()
+        _, out = await talk(once="/check")
+    assert "没看到诗" in out
 
 
 async def test_lines_from_a_pipe_are_answered_in_turn(redis, talk):
@@ -80,7 +111,8 @@ async def test_one_line_can_be_asked_from_the_command_line(redis, talk):
     async with fake_engine(redis):
         well, out = await talk(once="/poem 月 五绝", language=Language.EN)
     assert well
-    assert f"\n  {POEM}\n" in out
+    # Nobody could type a number any more, so no button is shown.
+    assert out.startswith(f"  {POEM}\n")
     assert out.rstrip().endswith("五绝 wujue · rhyme 尤 · lstm")
 
 
@@ -119,9 +151,9 @@ async def chat(redis, tmp_path, screen):
             words=Filter(),
             zone="Asia/Shanghai",
             language=Language.EN,
-            screen=Console(file=screen, width=80),
+            screen=Screen(Console(file=screen, width=80)),
+            tray=Tray(tmp_path, Easel()),
             traces=Leftovers(redis, "console"),
-            folder=tmp_path,
         )
 
 
@@ -186,21 +218,116 @@ async def test_what_is_refused_counts_as_answered(chat, screen):
     assert "Chinese characters" in screen.getvalue()
 
 
-async def test_of_several_poems_one_is_picked_by_its_number(redis, talk):
-    typed = "/poem 月 五绝 x3\n/rewrite 2\n2\n2\n3\n/check\n".encode()
+async def answers(talk, *lines):
+    """What follows each of `lines` on the screen."""
+    _, out = await talk("\n".join(lines).encode())
+    return re.split("^› .*\n", out, flags=re.MULTILINE)[1:]
+
+
+async def test_a_line_that_leaves_is_the_last_also_through_a_pipe(redis, talk):
     async with fake_engine(redis) as engine:
-        well, out = await talk(typed)
+        well, out = await talk("/poem 月\n ／QUIT \n/poem 山\n".encode())
     assert well
+    assert [job.opening for job in engine.jobs] == ["月"]
+    assert out.endswith(f"{ROW}› ／QUIT\n")
+
+
+async def test_of_several_poems_one_is_picked_by_its_number(redis, talk):
+    async with fake_engine(redis) as engine:
+        shown, refused, beyond, picked, checked = await answers(
+            talk, "/poem 月 五绝 x3", "/rewrite 2", "4", "2", "/check"
+        )
     assert len(engine.jobs) == 1
-    _, shown, refused, picked, again, other, checked = re.split("^› .*$", out, flags=re.MULTILINE)
     assert "\n  3.\n  月空江夜风，" in shown
-    assert "选它的编号" in shown
+    assert shown.endswith("选它的编号。\n\n  1  2  3\n\n")
     assert "请先选一首" in refused
-    poem = "\n  月落空江夜，风吹远树秋。\n  故人千里外，一叶下汀洲。\n\n  五绝 · 尤韵 · lstm\n\n"
-    assert picked.endswith(poem)
-    assert again.endswith(poem)
-    assert "已经选了第 2 首" in other
+    assert "1 到 3" in beyond
+    poem = "  月落空江夜，风吹远树秋。\n  故人千里外，一叶下汀洲。\n\n  五绝 · 尤韵 · lstm\n\n"
+    assert picked == poem + ROW
     assert "月落空江夜" in checked
+
+
+async def test_one_of_several_is_picked_by_another_process_and_only_once(redis, talk):
+    async with fake_engine(redis):
+        await talk(once="/poem 月 五绝 x3")
+        _, picked = await talk(once="2")
+        _, again = await talk(once="第二首")
+        _, other = await talk(once="3")
+    assert "月落空江夜，风吹远树秋。" in picked
+    assert again == picked
+    assert "已经选了第 2 首" in other
+
+
+async def test_a_vote_is_counted_and_the_first_asks_for_consent_once(redis, talk):
+    async with fake_engine(redis):
+        _, voted, refused, changed, poem, other = await answers(
+            talk, "/poem 月 五绝", "1", "2", "2", "/poem 山 五绝", "1"
+        )
+    assert voted.startswith("  👍 记下了。\n\n  你的 👍 👎 可以用来训练我吗？")
+    assert voted.endswith("\n\n  1 可以  2 不要\n\n")
+    # The question is answered, so numbers are about the poem again.
+    assert refused.endswith(
+        "不会用来训练我。改主意就发 /privacy。\n\n  1 👍 1  2 👎  3 🔁  4 ✍  5 🖼\n\n"
+    )
+    assert changed == f"  👎 记下了。\n\n{ROW}"
+    assert poem.endswith(ROW)
+    assert other == f"  👍 记下了。\n\n{LIKED}"
+
+
+async def test_another_poem_and_a_line_written_anew_are_a_number_away(redis, talk):
+    def answer(job):
+        return made_up_poem(job) if job.frame else a_poem(job)
+
+    async with fake_engine(redis, answer=answer) as engine:
+        _, another, which, rewritten, which_again, back = await answers(
+            talk, "/poem 月 五绝", "3", "4", "2", "4", "5"
+        )
+    assert [(job.opening, bool(job.frame)) for job in engine.jobs] == [
+        ("月", False),
+        ("月", False),
+        ("", True),
+    ]
+    assert "月落空江夜" in another
+    assert another.endswith(ROW)
+    assert which == which_again == "  要改哪一句？点它的句数。\n\n  1  2  3  4  5 ↩\n\n"
+    assert "\n  月落空江夜，月落空江夜。\n" in rewritten
+    assert rewritten.endswith(ROW)
+    assert back == ROW
+
+
+async def test_a_card_is_saved_where_one_wants_it(redis, talk, settings, tmp_path):
+    settings.card_font = make_font(tmp_path / "font.ttf", FONT)
+    async with fake_engine(redis):
+        _, tapped, asked = await answers(talk, "/poem 月 五绝", "5", "/card 墨 1:1")
+        well, _ = await talk(once="/card", cards=tmp_path / "elsewhere")
+    said = {f"  存好了：{path}\n\n" for path in (tmp_path / "cards").iterdir()}
+    assert said == {tapped, asked}
+    assert len(said) == 2
+    [usual] = (tmp_path / "elsewhere").iterdir()
+    assert usual.name in tapped
+    assert usual.read_bytes().startswith(b"\x89PNG")
+    assert well
+
+
+async def test_a_card_that_cannot_be_made_is_the_poem_and_a_reason(
+    redis, talk, settings, tmp_path, no_font
+):
+    async with fake_engine(redis):
+        _, drawn = await answers(talk, "/poem 月 五绝", "5")
+        settings.card_font = make_font(tmp_path / "font.ttf", FONT)
+        (tmp_path / "file").touch()
+        well, saved = await talk(once="/card", cards=tmp_path / "file")
+    assert drawn.startswith(f"  {POEM}\n")
+    assert "fonts-lxgw-wenkai" in drawn
+    assert saved.count("\n") == 2
+    assert "--save-cards" in saved
+    assert well
+
+
+async def test_the_language_of_the_chat_is_spoken_by_the_console_too(redis, talk):
+    async with fake_engine(redis):
+        *_, beyond = await answers(talk, "/lang en", "/poem 月", "9")
+    assert "The buttons here are 1 to 5" in beyond
 
 
 async def test_the_last_poem_shown_is_rewritten_also_by_another_process(redis, talk):
@@ -214,7 +341,7 @@ async def test_the_last_poem_shown_is_rewritten_also_by_another_process(redis, t
     _, job = engine.jobs
     assert job.frame == "月落空江夜□□□□□故人千里外一叶下汀洲"
     assert job.unlike == "月落空江夜风吹远树秋故人千里外一叶下汀洲"
-    assert "\n  月落空江夜，月落空江夜。\n  故人千里外，一叶下汀洲。\n" in out
+    assert out.startswith("  月落空江夜，月落空江夜。\n  故人千里外，一叶下汀洲。\n")
 
 
 async def test_an_acrostic_keeps_its_heads_as_typed(redis, talk):

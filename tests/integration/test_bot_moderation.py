@@ -9,7 +9,10 @@ from rich.console import Console
 
 from bot import keys, texts
 from bot.anthology import Anthology
+from bot.cards.easel import Easel
 from bot.console.chat import Chat
+from bot.console.screen import Screen
+from bot.console.tray import Tray
 from bot.deliver import Deliverer
 from bot.language import Language, Script
 from bot.leftovers import Leftovers
@@ -202,9 +205,9 @@ def chat(redis, anthology, screen, tmp_path):
         words=WORDS,
         zone="Asia/Shanghai",
         language=Language.ZH,
-        screen=Console(file=screen, width=80),
+        screen=Screen(Console(file=screen, width=80)),
+        tray=Tray(tmp_path, Easel()),
         traces=Leftovers(redis, "console"),
-        folder=tmp_path,
     )
 
 
