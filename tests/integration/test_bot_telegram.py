@@ -11,7 +11,7 @@ from bot.anthology import Anthology
 from bot.anthology.chats import Chats
 from bot.anthology.poems import Poems
 from bot.buttons import poem_buttons
-from bot.commands import COMMANDS
+from bot.commands import OFFERED
 from bot.errors import TokenRefusedError
 from bot.message import Tally
 from bot.settings import BotSettings
@@ -109,7 +109,7 @@ async def test_a_model_that_does_not_run_is_refused_with_those_that_do(fake, bot
 
 async def test_the_menu_is_filled_in_both_languages(fake, bot):
     await fake.until(lambda: len(fake.menus) == 2)
-    names = [command.name for command in COMMANDS]
+    names = [command.name for command in OFFERED]
     assert {code: [entry["command"] for entry in menu] for code, menu in fake.menus.items()} == {
         "": names,
         "zh": names,
