@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 from sqlalchemy import inspect
@@ -51,10 +51,16 @@ def export(kept: Kept) -> Attachment:
         "poems": _listed(kept.poems),
         "chat": _fields(kept.chat),
         "showings": _listed(kept.showings),
+        "schedules": _listed(kept.schedules),
         "audit": _listed(kept.audit),
     }
-    text = json.dumps(fields, ensure_ascii=False, indent=1, default=datetime.isoformat)
+    text = json.dumps(fields, ensure_ascii=False, indent=1, default=_written)
     return Attachment(name=EXPORT_NAME, text=text)
+
+
+def _written(moment: datetime | time) -> str:
+    """What JSON has no word for: times."""
+    return moment.isoformat()
 
 
 def _listed(rows: Iterable[Base]) -> list[dict[str, Any]]:

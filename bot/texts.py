@@ -505,10 +505,10 @@ PRIVACY_HEADING = Text(
     zh="我记下的，和留多久：", zh_hant="我記下的，和留多久：", en="What I keep, and for how long:"
 )
 PRIVACY_NAME = Text(
-    zh="· 你和聊天都只有代号，没有这里的密钥，谁也认不出；用户名和头像不记。",
-    zh_hant="· 你和聊天都只有代號，沒有這裡的密鑰，誰也認不出；使用者名稱和頭像不記。",
+    zh="· 你和聊天都只有代号，没有这里的密钥，谁也认不出；只有每日一诗要记聊天的号码。",
+    zh_hant="· 你和聊天都只有代號，沒有這裡的密鑰，誰也認不出；只有每日一詩要記聊天的號碼。",
     en="· You and your chats stand there under pseudonyms that nobody can read without the key of "
-    "this bot; I keep no names and no pictures.",
+    "this bot; only a daily poem needs the number of its chat.",
 )
 PRIVACY_POEMS = Text(
     zh="· 写出的诗，连同要的开头、韵和题材：一直留着。编选人会读到诗，不知道是谁要的。",

@@ -1,6 +1,7 @@
 """One database, open: SQLite in the data folder, or PostgreSQL."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class Database:
         try:
             try:
                 _make_folder(engine)
-                await migrate(engine, pseudonyms)
+                await _prepare(engine, pseudonyms)
             except (SQLAlchemyError, OSError) as error:
                 raise AnthologyError(f"the anthology does not open: {_brief(error)}") from error
             yield cls(engine, pseudonyms)
@@ -111,6 +112,26 @@ class Database:
                     raise AnthologyError(type(error).__name__) from error
                 log.warning("↻", action="anthology.again", error=type(error).__name__)
                 await asyncio.sleep(pause_s)
+
+
+async def _prepare(engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
+    """Bring the tables up to date, in turn with others who make the same SQLite file.
+
+    While one of them turns a new file to WAL, SQLite tells the others at once that it is locked,
+    whatever they said they would wait.
+    """
+    pauses_s = iter(_PAUSES_S)
+    while True:
+        try:
+            await migrate(engine, pseudonyms)
+        except OperationalError as error:
+            pause_s = next(pauses_s, None)
+            locked = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if pause_s is None or not locked:
+                raise
+            await asyncio.sleep(pause_s)
+        else:
+            return
 
 
 async def migrate(engine: AsyncEngine, pseudonyms: Pseudonyms, revision: str = "head") -> None:

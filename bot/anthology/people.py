@@ -15,6 +15,7 @@ from bot.anthology.tables import (
     ConsentRow,
     PoemRow,
     RatingRow,
+    ScheduleRow,
     ShowingRow,
     SkipRow,
 )
@@ -66,6 +67,8 @@ class Kept:
     """What they chose for their own chat."""
     showings: Sequence[ShowingRow]
     """Which messages of their own chat show poems."""
+    schedules: Sequence[ScheduleRow]
+    """When their own chat gets its poem of the day."""
     audit: Sequence[AuditRow]
     """What the audit log says of them."""
 
@@ -140,6 +143,7 @@ class People:
             )
             skipped = select(SkipRow).where(SkipRow.rater == known_as).order_by(SkipRow.at)
             showings = select(ShowingRow).where(ShowingRow.chat == place)
+            daily = select(ScheduleRow).where(ScheduleRow.chat == place)
             audit = (
                 select(AuditRow)
                 .where(or_(AuditRow.actor == known_as, AuditRow.subject.in_((known_as, place))))
@@ -153,6 +157,7 @@ class People:
                 poems=(await session.scalars(asked)).all(),
                 chat=await session.get(ChatRow, place),
                 showings=(await session.scalars(showings)).all(),
+                schedules=(await session.scalars(daily)).all(),
                 audit=(await session.scalars(audit)).all(),
             )
 
@@ -169,7 +174,7 @@ class People:
         statements = (
             delete(RatingRow).where(or_(RatingRow.rater == known_as, RatingRow.chat == place)),
             delete(SkipRow).where(SkipRow.rater == known_as),
-            # Poems, their ratings and showings follow by the foreign keys.
+            # Poems, their ratings, showings and schedules follow by the foreign keys.
             delete(ChatRow).where(ChatRow.id == place),
             delete(ConsentRow).where(ConsentRow.rater == known_as),
             update(PoemRow).where(PoemRow.asker == known_as).values(asker=None, theme=""),

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 
 import pytest
 from sqlalchemy import select
@@ -96,6 +96,9 @@ async def test_fault_32_nothing_is_left_of_whoever_is_forgotten(anthology):
             await anthology.ratings.vote(poem, person=person, chat=GROUP, vote=1)
     await anthology.ratings.vote("tg:1", person=PERSON, chat=PERSON, vote=1)
     await anthology.curation.skip("tg:2", person=PERSON)
+    await anthology.schedules.start(
+        Address(chat=PERSON), at=time(8), zone="Asia/Shanghai", language=Language.ZH, now=LONG_AGO
+    )
     await anthology.ratings.undo(Selection(person=PERSON, until=LONG_AGO))
     assert PSEUDONYMS.of(PERSON) in await learners(anthology)
     before = await rows_about(anthology, PERSON)

@@ -1,6 +1,7 @@
 """The anthology keeps styles and poems, and its tables are those that its code believes in."""
 
 import asyncio
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, time
 
@@ -23,6 +24,7 @@ from engine.jobs import Cell
 from engine.verse.forms import FormName
 from tests.fakes.engine import made_up_poem
 from tests.fakes.jobs import a_job, a_poem
+from tests.fakes.waiting import until
 
 PSEUDONYMS = Pseudonyms(b"test")
 STYLE = Style(cell=Cell.LSTM, temperature=1.3, form=FormName.QILU)
@@ -232,6 +234,34 @@ async def test_whoever_reads_keeps_nobody_from_writing(anthology):
 
     assert await anthology.poems._database.read(read) == (1, 1)
     assert await anthology.poems.get("tg:2") is not None
+
+
+async def test_a_new_file_that_another_process_prepares_is_waited_for(tmp_path, monkeypatch):
+    # As SQLite does while a new file is turned to WAL: it says at once that it is locked.
+    monkeypatch.setattr("bot.anthology.database._BUSY_S", 0)
+    tries = []
+
+    async def try_once(engine, pseudonyms):
+        tries.append(engine)
+        await migrate(engine, pseudonyms)
+
+    monkeypatch.setattr("bot.anthology.database.migrate", try_once)
+    path = tmp_path / "new.sqlite3"
+    another = sqlite3.connect(path)
+    another.execute("BEGIN EXCLUSIVE")
+
+    async def open_it():
+        async with Anthology.open(f"sqlite+aiosqlite:///{path}", PSEUDONYMS) as opened:
+            return await opened.chats.settings("telegram:1")
+
+    opening = asyncio.create_task(open_it())
+
+    async def tried_again():
+        return len(tries) > 1 or opening.done()
+
+    await until(tried_again)
+    another.close()
+    assert (await opening).style == Style()
 
 
 async def test_a_database_that_fails_is_reported_as_such_without_what_people_wrote(

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, time
 
 import pytest
 
 from bot import keys
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
+from bot.language import Language
 from bot.leftovers import Leftovers
 from bot.message import Address, Attachment, Message, Tally
 from bot.settings import BotSettings
@@ -101,12 +103,22 @@ async def test_privacy_says_what_is_kept_and_takes_consent_and_its_withdrawal(
 
 async def test_export_brings_all_that_is_kept_as_a_file(fake, engine, anthology):
     await a_voted_poem(fake, anthology)
+    await anthology.schedules.start(
+        Address(chat="telegram:7"),
+        at=time(8),
+        zone="Asia/Shanghai",
+        language=Language.ZH,
+        now=datetime.now(UTC),
+    )
     kept = json.loads((await ask(fake, "/export")).file)
     [poem], [rating] = kept["poems"], kept["ratings"]
     assert (poem["opening"], poem["theme"], poem["lines"][0]) == ("月", "边塞", "月落空江夜")
     assert (rating["vote"], rating["poem"], rating["lines"]) == (1, poem["id"], poem["lines"])
     assert kept["consent"]["given"] is None
     assert kept["chat"]["id"] == poem["chat"] == rating["rater"] == kept["known_as"]
+    assert [(daily["at"], daily["address"]) for daily in kept["schedules"]] == [
+        ("08:00:00", "telegram:7")
+    ]
     assert [showing["job"] for showing in kept["showings"]] == [poem["job"]]
 
 
