@@ -55,7 +55,9 @@ class Plan:
     baselines: Mapping[str, Path]
     """Folders of trained course models by name."""
     count: int
-    """Poems per form and checkpoint for the rates of the rules."""
+    """Poems per form and checkpoint for the rates of the rules, the first candidate each."""
+    chosen: int
+    """Poems per form and checkpoint for the same rates, as people get them."""
     candidates: int
     """The engine's default number of candidates."""
     engine: str
@@ -70,9 +72,15 @@ class Plan:
             here = {"checkpoint": str(path)}
             writes = {**here, "engine": self.engine}
             for form in reversed(FormName):
-                # No choosing: the rules hold before it, and so many poems would take an hour.
-                how = {"form": form, "count": self.count}
-                yield Part(name=f"rules/{name}/{form}", measure="our_rules", arguments=writes | how)
+                # Many without choosing: the rules hold before it, and it would take hours.
+                for kind, count, candidates in (
+                    ("rules", self.count, 1),
+                    ("chosen", self.chosen, self.candidates),
+                ):
+                    how = {"form": form, "count": count, "candidates": candidates}
+                    yield Part(
+                        name=f"{kind}/{name}/{form}", measure="our_rules", arguments=writes | how
+                    )
             for temperature in TEMPERATURES:
                 for candidates in dict.fromkeys((1, self.candidates)):
                     yield Part(
@@ -127,6 +135,9 @@ class Plan:
 def main(
     *,
     count: Annotated[int, typer.Option(min=1, help="Poems per form for the rules.")] = 1000,
+    chosen: Annotated[
+        int, typer.Option(min=1, help="Poems per form for the rules as people get them.")
+    ] = 100,
     candidates: Annotated[
         int | None, typer.Option(min=1, help="Candidates a poem; else the engine's setting.")
     ] = None,
@@ -154,6 +165,7 @@ def main(
             models=_models(Registry(settings.models_folder), checkpoint or []),
             baselines=_baselines(folder, settings),
             count=count,
+            chosen=chosen,
             candidates=candidates or settings.candidates,
             engine=_digest_of_engine(),
         )
@@ -171,7 +183,7 @@ def main(
         raise typer.Exit(2) from None
     if only:
         return
-    page = quality_page(figures, plan.models, count=count, candidates=plan.candidates)
+    page = quality_page(figures, plan.models, candidates=plan.candidates)
     (output / "quality.md").write_text(page, encoding="utf-8")
     (output / "samples.md").write_text(
         samples_page(figures, plan.models, candidates=plan.candidates), encoding="utf-8"

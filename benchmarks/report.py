@@ -24,6 +24,9 @@ _RULES = {
     Rule.REPEATED_RHYME: "no rhyme twice",
 }
 
+_KINDS = ("rules", "chosen")
+"""The rates of the rules: of first candidates, and of the best of several."""
+
 _INTRODUCTION = """\
 # Quality
 
@@ -91,7 +94,7 @@ matches and totals above single characters (Lin & Och 2004).
 
 
 def quality_page(
-    figures: Mapping[str, Figures], models: Mapping[str, Path], *, count: int, candidates: int
+    figures: Mapping[str, Figures], models: Mapping[str, Path], *, candidates: int
 ) -> str:
     """docs/quality.md."""
     named = [f"`{name}` is {path.name}" for name, path in models.items()]
@@ -99,7 +102,7 @@ def quality_page(
         _INTRODUCTION + f"\nMeasured here: {'; '.join(named)}.\n",
         _wanted(figures, models, candidates),
         _perplexity(figures),
-        _rules(figures, models, count),
+        _rules(figures, models, candidates),
         _checker(figures),
         _samples(figures, candidates),
         _next_lines(figures),
@@ -155,7 +158,7 @@ def _wanted(figures: Mapping[str, Figures], models: Mapping[str, Path], candidat
     ]
     for name in models:
         perplexity = figures[f"perplexity/{name}"]["perplexity"]
-        rules = [figures[f"rules/{name}/{form}"] for form in FormName]
+        rules = [figures[f"{kind}/{name}/{form}"] for kind in _KINDS for form in FormName]
         sample = figures[f"sample/{name}/{USUAL_TEMPERATURE}/{candidates}"]
         kept = sum(entry["rates"]["all"] * entry["poems"] for entry in rules)
         values = [
@@ -199,21 +202,28 @@ def _perplexity(figures: Mapping[str, Figures]) -> str:
     )
 
 
-def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], count: int) -> str:
+def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], candidates: int) -> str:
+    return (
+        f"## The rules\n\nAt temperature {USUAL_TEMPERATURE}. The openings are spread over the "
+        "3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
+        "columns are counts of poems. First many poems, the first candidate that passes: choosing "
+        "among several comes after the rules.\n\n"
+        + _rule_table(figures, models, "rules")
+        + f"\nThen fewer as people get them, the best of {candidates} candidates:\n\n"
+        + _rule_table(figures, models, "chosen")
+    )
+
+
+def _rule_table(figures: Mapping[str, Figures], models: Mapping[str, Path], kind: str) -> str:
     rows = []
     for name in models:
         for form in FormName:
-            entry = figures[f"rules/{name}/{form}"]
-            row = [name, form, f"{entry['poems']}", f"{entry['refused']}"]
+            entry = figures[f"{kind}/{name}/{form}"]
+            row = [name, form, f"{entry['poems']:,}", f"{entry['refused']}"]
             row += [_percent(entry["rates"][rule]) for rule in _RULES]
             rows.append([*row, f"{entry['copied']}", f"{entry['unknown']}"])
     head = ["model", "form", "poems", "refused", *_RULES.values(), "with a copied line", "<unk>"]
-    return (
-        f"## The rules, over {count:,} poems a form\n\nAt temperature {USUAL_TEMPERATURE}, the "
-        "first candidate that passes: choosing among several comes after the rules. The openings "
-        "are spread over the 3,000 commonest characters, so many are unusual. Per cent "
-        "of the poems; the last two columns are counts of poems.\n\n" + _table(head, rows)
-    )
+    return _table(head, rows)
 
 
 def _checker(figures: Mapping[str, Figures]) -> str:
