@@ -27,6 +27,9 @@ _RULES = {
 _KINDS = ("rules", "chosen")
 """The rates of the rules: of first candidates, and of the best of several."""
 
+WRITERS = 2
+"""Of so many models docs/samples.md shows poems."""
+
 _INTRODUCTION = """\
 # Quality
 
@@ -38,7 +41,8 @@ python -m benchmarks.course lstm                    # once; half an hour of one 
 for cell in rnn gru lstm; do                        # if wanted: the cells compared, small
     python -m benchmarks.course $cell --share 0.22
 done
-python -m benchmarks.quality                        # under a quarter of an hour on two cores
+python -m benchmarks.quality                        # all that is not yet known
+python -m benchmarks.quality --checkpoint rnn-…     # with another model
 ```
 
 Without the corpus, `--data FILE` reads a pack. Figures are kept, so a second run measures only what
@@ -58,11 +62,13 @@ by its boundary signs. *Course*: embedding 128, two recurrent layers of 256, Ada
 with its punctuation between a start and an end sign, and no rules. It has read the same
 13.5 million characters, in the same stages, as the recipe `cpu` reads (*× 0.22*: 3 million). The
 bundled models, trained on by `cpu-again` and `cpu-last`, have read 25 million; after the first 13.5
-million their perplexities were 137.1 (gru) and 123.7 (lstm).
-At the place of a character its softmax is over characters only, so it is not charged for doubting
-where a line ends: that is in its favour. It writes from a first character by argmax, by plain
-sampling, or by beam search with length normalisation, α = 0.75 (Wu et al. 2016); *state σ* draws
-the initial state from N(0, σ²) instead of zeros.
+million their perplexities were 137.1 (gru) and 123.7 (lstm). Our `rnn` has read those 13.5 million
+and no more, by the same recipe and its rate, which is too high for it
+([decision 16](decisions/0016-what-made-the-language-better.md)); it is not bundled and has no
+critic. At the place of a character its softmax is over characters only, so it is not charged for
+doubting where a line ends: that is in its favour. It writes from a first character by argmax, by
+plain sampling, or by beam search with length normalisation, α = 0.75 (Wu et al. 2016); *state σ*
+draws the initial state from N(0, σ²) instead of zeros.
 
 **Rules** (`engine.verse.checker`; 王力《詩詞格律》): shares of poems that keep a rule, polyphones
 permissive. *Rhyme* asks the first line too where its tones say that it rhymes; *of even lines*
@@ -115,7 +121,7 @@ def samples_page(
     figures: Mapping[str, Figures], models: Mapping[str, Path], *, candidates: int
 ) -> str:
     """docs/samples.md: of each form, odd seeds by the first model and even ones by the second."""
-    writers = list(models)[:2]
+    writers = list(models)[:WRITERS]
     shown = {name: figures[f"poems/{name}"] for name in writers}
     heads = shown[writers[0]]["openings"]
     ids = ", ".join(f"`{name}` is {models[name].name}" for name in writers)
