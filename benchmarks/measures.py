@@ -169,11 +169,13 @@ def tang_by_the_checker(bench: Bench, *, form: str) -> Figures:
     }
 
 
-def our_rules(bench: Bench, *, checkpoint: str, form: str, count: int, engine: str) -> Figures:
+def our_rules(
+    bench: Bench, *, checkpoint: str, form: str, count: int, candidates: int, engine: str
+) -> Figures:
     """What the checker says of poems by a checkpoint, and whether they copy.
 
     Poem k begins with a character of the 3,000 commonest, evenly spread, and has seed k. It is the
-    first candidate that passed: choosing the best of several comes after the rules.
+    best of its candidates by the engine's choice.
     """
     del engine  # says which engine the figures belong to
     loaded = load(Path(checkpoint))
@@ -183,7 +185,7 @@ def our_rules(bench: Bench, *, checkpoint: str, form: str, count: int, engine: s
         Ask(form=FormName(form), opening=heads[number * step % len(heads)], seed=number)
         for number in range(count)
     ]
-    outcomes = ours.write(loaded, asks, temperature=USUAL_TEMPERATURE, candidates=1)
+    outcomes = ours.write(loaded, asks, temperature=USUAL_TEMPERATURE, candidates=candidates)
     written = [(ask, poem) for ask, poem in zip(asks, outcomes, strict=True) if poem is not None]
     rates = rule_rates(
         Specimen(lines=poem.lines, opening=ask.opening, form=ask.form) for ask, poem in written

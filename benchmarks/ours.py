@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.jobs import Job, Poem
 from engine.model import Model, places, shift
+from engine.runner import Runner
 from engine.verse.forms import FORMS, FormName
 from engine.vocabulary import UNKNOWN
 from engine.writer import Writer
@@ -29,13 +30,24 @@ class Ask:
     """What it shall begin with."""
     seed: int
     """Its seed."""
+    theme: str = ""
+    """What it shall be about, if anything."""
 
 
 def write(
-    checkpoint: Checkpoint, asks: Iterable[Ask], *, temperature: float, candidates: int
+    checkpoint: Checkpoint,
+    asks: Iterable[Ask],
+    *,
+    temperature: float,
+    candidates: int,
+    runner: Runner | None = None,
 ) -> list[Poem | None]:
-    """Write poems through the engine's writer, in the order asked; None where it refused."""
+    """Write poems through the engine's writer, in the order asked; None where it refused.
+
+    A `runner` of `SLOTS` rows stands in for the engine's own.
+    """
     writer = Writer(checkpoint, slots=SLOTS)
+    writer.runner = runner or writer.runner
     jobs = [
         _job(checkpoint, number, ask, temperature=temperature, candidates=candidates)
         for number, ask in enumerate(asks)
@@ -70,6 +82,7 @@ def _job(
         temperature=temperature,
         seed=ask.seed,
         opening=ask.opening,
+        theme=ask.theme,
         candidates=candidates,
     )
 

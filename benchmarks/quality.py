@@ -21,7 +21,7 @@ from benchmarks import course
 from benchmarks.course import CourseError
 from benchmarks.figures import Folder, Part, measure_all
 from benchmarks.recital import Manner
-from benchmarks.report import quality_page, samples_page
+from benchmarks.report import WRITERS, quality_page, samples_page
 from benchmarks.settings import BenchmarkSettings
 from engine.checkpoint import CheckpointError
 from engine.jobs import USUAL_TEMPERATURE, Cell
@@ -55,7 +55,9 @@ class Plan:
     baselines: Mapping[str, Path]
     """Folders of trained course models by name."""
     count: int
-    """Poems per form and checkpoint for the rates of the rules."""
+    """Poems per form and checkpoint for the rates of the rules, the first candidate each."""
+    chosen: int
+    """Poems per form and checkpoint for the same rates, as people get them."""
     candidates: int
     """The engine's default number of candidates."""
     engine: str
@@ -69,34 +71,49 @@ class Plan:
         for name, path in self.models.items():
             here = {"checkpoint": str(path)}
             writes = {**here, "engine": self.engine}
-            for form in reversed(FormName):
-                # No choosing: the rules hold before it, and so many poems would take an hour.
-                how = {"form": form, "count": self.count}
-                yield Part(name=f"rules/{name}/{form}", measure="our_rules", arguments=writes | how)
-            for temperature in TEMPERATURES:
-                for candidates in dict.fromkeys((1, self.candidates)):
-                    yield Part(
-                        name=f"sample/{name}/{temperature}/{candidates}",
-                        measure="our_sample",
-                        arguments=writes | {"temperature": temperature, "candidates": candidates},
-                    )
-            for beams in BEAMS if name == next(iter(self.models)) else ():
-                yield Part(
-                    name=f"sample/{name}/{'argmax' if beams == 1 else f'beam {beams}'}",
-                    measure="our_search_sample",
-                    arguments=writes | {"beams": beams},
-                )
-            yield Part(
-                name=f"poems/{name}",
-                measure="our_poems",
-                arguments=writes | {"candidates": self.candidates},
-            )
+            yield from self._rates(name, writes)
+            yield from self._samples(name, writes)
             yield Part(name=f"perplexity/{name}", measure="our_perplexity", arguments=here)
             yield Part(name=f"next/{name}", measure="our_next_line", arguments=here)
         if len(self.models) > 1:
             both = {"checkpoints": [str(path) for path in self.models.values()][:2]}
             name = " + ".join(list(self.models)[:2])
             yield Part(name=f"perplexity/{name}", measure="joint_perplexity", arguments=both)
+
+    def _rates(self, name: str, writes: Mapping[str, str]) -> Iterator[Part]:
+        # Many without choosing: the rules hold before it, and it would take hours.
+        for kind, count, candidates in (
+            ("rules", self.count, 1),
+            ("chosen", self.chosen, self.candidates),
+        ):
+            for form in reversed(FormName):
+                how = {"form": form, "count": count, "candidates": candidates}
+                yield Part(
+                    name=f"{kind}/{name}/{form}", measure="our_rules", arguments={**writes, **how}
+                )
+
+    def _samples(self, name: str, writes: Mapping[str, str]) -> Iterator[Part]:
+        shown = name in list(self.models)[:WRITERS]
+        for temperature in TEMPERATURES if shown else (USUAL_TEMPERATURE,):
+            for candidates in dict.fromkeys((1, self.candidates)):
+                how = {"temperature": temperature, "candidates": candidates}
+                yield Part(
+                    name=f"sample/{name}/{temperature}/{candidates}",
+                    measure="our_sample",
+                    arguments={**writes, **how},
+                )
+        for beams in BEAMS if name == next(iter(self.models)) else ():
+            yield Part(
+                name=f"sample/{name}/{'argmax' if beams == 1 else f'beam {beams}'}",
+                measure="our_search_sample",
+                arguments={**writes, "beams": beams},
+            )
+        if shown:
+            yield Part(
+                name=f"poems/{name}",
+                measure="our_poems",
+                arguments={**writes, "candidates": self.candidates},
+            )
 
     def _course(self) -> Iterator[Part]:
         for name, path in self.baselines.items():
@@ -127,6 +144,9 @@ class Plan:
 def main(
     *,
     count: Annotated[int, typer.Option(min=1, help="Poems per form for the rules.")] = 1000,
+    chosen: Annotated[
+        int, typer.Option(min=1, help="Poems per form for the rules as people get them.")
+    ] = 100,
     candidates: Annotated[
         int | None, typer.Option(min=1, help="Candidates a poem; else the engine's setting.")
     ] = None,
@@ -154,6 +174,7 @@ def main(
             models=_models(Registry(settings.models_folder), checkpoint or []),
             baselines=_baselines(folder, settings),
             count=count,
+            chosen=chosen,
             candidates=candidates or settings.candidates,
             engine=_digest_of_engine(),
         )
@@ -171,7 +192,7 @@ def main(
         raise typer.Exit(2) from None
     if only:
         return
-    page = quality_page(figures, plan.models, count=count, candidates=plan.candidates)
+    page = quality_page(figures, plan.models, candidates=plan.candidates)
     (output / "quality.md").write_text(page, encoding="utf-8")
     (output / "samples.md").write_text(
         samples_page(figures, plan.models, candidates=plan.candidates), encoding="utf-8"

@@ -24,6 +24,12 @@ _RULES = {
     Rule.REPEATED_RHYME: "no rhyme twice",
 }
 
+_KINDS = ("rules", "chosen")
+"""The rates of the rules: of first candidates, and of the best of several."""
+
+WRITERS = 2
+"""Of so many models docs/samples.md shows poems."""
+
 _INTRODUCTION = """\
 # Quality
 
@@ -35,7 +41,8 @@ python -m benchmarks.course lstm                    # once; half an hour of one 
 for cell in rnn gru lstm; do                        # if wanted: the cells compared, small
     python -m benchmarks.course $cell --share 0.22
 done
-python -m benchmarks.quality                        # under a quarter of an hour on two cores
+python -m benchmarks.quality                        # all that is not yet known
+python -m benchmarks.quality --checkpoint rnn-…     # with another model
 ```
 
 Without the corpus, `--data FILE` reads a pack. Figures are kept, so a second run measures only what
@@ -55,11 +62,13 @@ by its boundary signs. *Course*: embedding 128, two recurrent layers of 256, Ada
 with its punctuation between a start and an end sign, and no rules. It has read the same
 13.5 million characters, in the same stages, as the recipe `cpu` reads (*× 0.22*: 3 million). The
 bundled models, trained on by `cpu-again` and `cpu-last`, have read 25 million; after the first 13.5
-million their perplexities were 137.1 (gru) and 123.7 (lstm).
-At the place of a character its softmax is over characters only, so it is not charged for doubting
-where a line ends: that is in its favour. It writes from a first character by argmax, by plain
-sampling, or by beam search with length normalisation, α = 0.75 (Wu et al. 2016); *state σ* draws
-the initial state from N(0, σ²) instead of zeros.
+million their perplexities were 137.1 (gru) and 123.7 (lstm). Our `rnn` has read those 13.5 million
+and no more, by the same recipe and its rate, which is too high for it
+([decision 16](decisions/0016-what-made-the-language-better.md)); it is not bundled and has no
+critic. At the place of a character its softmax is over characters only, so it is not charged for
+doubting where a line ends: that is in its favour. It writes from a first character by argmax, by
+plain sampling, or by beam search with length normalisation, α = 0.75 (Wu et al. 2016); *state σ*
+draws the initial state from N(0, σ²) instead of zeros.
 
 **Rules** (`engine.verse.checker`; 王力《詩詞格律》): shares of poems that keep a rule, polyphones
 permissive. *Rhyme* asks the first line too where its tones say that it rhymes; *of even lines*
@@ -91,7 +100,7 @@ matches and totals above single characters (Lin & Och 2004).
 
 
 def quality_page(
-    figures: Mapping[str, Figures], models: Mapping[str, Path], *, count: int, candidates: int
+    figures: Mapping[str, Figures], models: Mapping[str, Path], *, candidates: int
 ) -> str:
     """docs/quality.md."""
     named = [f"`{name}` is {path.name}" for name, path in models.items()]
@@ -99,7 +108,7 @@ def quality_page(
         _INTRODUCTION + f"\nMeasured here: {'; '.join(named)}.\n",
         _wanted(figures, models, candidates),
         _perplexity(figures),
-        _rules(figures, models, count),
+        _rules(figures, models, candidates),
         _checker(figures),
         _samples(figures, candidates),
         _next_lines(figures),
@@ -112,7 +121,7 @@ def samples_page(
     figures: Mapping[str, Figures], models: Mapping[str, Path], *, candidates: int
 ) -> str:
     """docs/samples.md: of each form, odd seeds by the first model and even ones by the second."""
-    writers = list(models)[:2]
+    writers = list(models)[:WRITERS]
     shown = {name: figures[f"poems/{name}"] for name in writers}
     heads = shown[writers[0]]["openings"]
     ids = ", ".join(f"`{name}` is {models[name].name}" for name in writers)
@@ -155,7 +164,7 @@ def _wanted(figures: Mapping[str, Figures], models: Mapping[str, Path], candidat
     ]
     for name in models:
         perplexity = figures[f"perplexity/{name}"]["perplexity"]
-        rules = [figures[f"rules/{name}/{form}"] for form in FormName]
+        rules = [figures[f"{kind}/{name}/{form}"] for kind in _KINDS for form in FormName]
         sample = figures[f"sample/{name}/{USUAL_TEMPERATURE}/{candidates}"]
         kept = sum(entry["rates"]["all"] * entry["poems"] for entry in rules)
         values = [
@@ -199,21 +208,28 @@ def _perplexity(figures: Mapping[str, Figures]) -> str:
     )
 
 
-def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], count: int) -> str:
+def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], candidates: int) -> str:
+    return (
+        f"## The rules\n\nAt temperature {USUAL_TEMPERATURE}. The openings are spread over the "
+        "3,000 commonest characters, so many are unusual. Per cent of the poems; the last two "
+        "columns are counts of poems. First many poems, the first candidate that passes: choosing "
+        "among several comes after the rules.\n\n"
+        + _rule_table(figures, models, "rules")
+        + f"\nThen fewer as people get them, the best of {candidates} candidates:\n\n"
+        + _rule_table(figures, models, "chosen")
+    )
+
+
+def _rule_table(figures: Mapping[str, Figures], models: Mapping[str, Path], kind: str) -> str:
     rows = []
     for name in models:
         for form in FormName:
-            entry = figures[f"rules/{name}/{form}"]
-            row = [name, form, f"{entry['poems']}", f"{entry['refused']}"]
+            entry = figures[f"{kind}/{name}/{form}"]
+            row = [name, form, f"{entry['poems']:,}", f"{entry['refused']}"]
             row += [_percent(entry["rates"][rule]) for rule in _RULES]
             rows.append([*row, f"{entry['copied']}", f"{entry['unknown']}"])
     head = ["model", "form", "poems", "refused", *_RULES.values(), "with a copied line", "<unk>"]
-    return (
-        f"## The rules, over {count:,} poems a form\n\nAt temperature {USUAL_TEMPERATURE}, the "
-        "first candidate that passes: choosing among several comes after the rules. The openings "
-        "are spread over the 3,000 commonest characters, so many are unusual. Per cent "
-        "of the poems; the last two columns are counts of poems.\n\n" + _table(head, rows)
-    )
+    return _table(head, rows)
 
 
 def _checker(figures: Mapping[str, Figures]) -> str:

@@ -6,6 +6,7 @@
         vocabulary.txt        one character a line
         tradition.zip         lines, company and endings of the corpus (`engine.tradition`)
         critic.safetensors    fp16; tells poets' poems from ours (`engine.critic`); may be absent
+        theme.safetensors     fp16; where a poem on a theme begins (`engine.theme`); may be absent
         report.json           how it was trained and how well it does
         MANIFEST.json         sha256 of the others, written last
 
@@ -39,6 +40,7 @@ from engine.critic import Critic
 from engine.files import sync_folder
 from engine.jobs import Cell
 from engine.model import Model, Shape
+from engine.theme import ThemeEncoder
 from engine.tradition import Tradition
 from engine.verse.forms import FormName
 from engine.verse.plan import Priors
@@ -47,8 +49,9 @@ from engine.vocabulary import Vocabulary
 FORMAT = 2
 """The version of the folder's layout. A reader refuses one it does not know."""
 MANIFEST = "MANIFEST.json"
-_CRITIC = "critic.safetensors"
+_CRITIC, _THEME = "critic.safetensors", "theme.safetensors"
 _FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "report.json")
+_OPTIONAL = {_CRITIC, _THEME}
 
 
 class CheckpointError(RuntimeError):
@@ -87,6 +90,8 @@ class Checkpoint:
     """Weights by name, fp32."""
     critic: Mapping[str, Tensor] | None = None
     """The critic's weights by name, fp32, if it has one."""
+    theme: Mapping[str, Tensor] | None = None
+    """The theme encoder's weights by name, fp32, if it has one."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained and how well it does."""
 
@@ -108,6 +113,7 @@ def save(
     weights: Mapping[str, Tensor],
     report: Mapping[str, Any],
     critic: Mapping[str, Tensor] | None = None,
+    theme: Mapping[str, Tensor] | None = None,
     now: datetime | None = None,
 ) -> Path:
     """Write a checkpoint under `parent` and return its folder.
@@ -129,8 +135,8 @@ def save(
         "tradition.zip": tradition.to_bytes(),
         "report.json": _to_json(dict(report)),
     }
-    if critic is not None:
-        contents[_CRITIC] = _half(critic)
+    further = {_CRITIC: critic, _THEME: theme}
+    contents |= {name: _half(part) for name, part in further.items() if part is not None}
     digest = _sha256(contents["weights.safetensors"])
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
@@ -145,6 +151,11 @@ def _half(weights: Mapping[str, Tensor]) -> bytes:
     low = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in weights.items()}
     data: bytes = save_tensors(low)
     return data
+
+
+def _full(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as fp32."""
+    return {name: p.float() for name, p in weights.items()}
 
 
 def _write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
@@ -184,7 +195,9 @@ def load(folder: Path) -> Checkpoint:
         vocabulary = Vocabulary.parse(contents["vocabulary.txt"].decode())
         tradition = Tradition.from_bytes(contents["tradition.zip"])
         weights = load_tensors(contents["weights.safetensors"])
-        critic = load_tensors(contents[_CRITIC]) if _CRITIC in contents else None
+        critic, theme = (
+            load_tensors(contents[name]) if name in contents else None for name in (_CRITIC, _THEME)
+        )
         report = json.loads(contents["report.json"])
         unknown_types = int(config["unknown_types"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -193,6 +206,8 @@ def load(folder: Path) -> Checkpoint:
     _check_weights(folder.name, Model(shape, initialise=False), weights)
     if critic is not None:
         _check_weights(folder.name, Critic(len(vocabulary)), critic)
+    if theme is not None:
+        _check_weights(folder.name, ThemeEncoder(shape), theme)
     return Checkpoint(
         id=folder.name,
         shape=shape,
@@ -200,8 +215,9 @@ def load(folder: Path) -> Checkpoint:
         unknown_types=unknown_types,
         priors=priors,
         tradition=tradition,
-        weights={name: p.float() for name, p in weights.items()},
-        critic=critic and {name: p.float() for name, p in critic.items()},
+        weights=_full(weights),
+        critic=critic and _full(critic),
+        theme=theme and _full(theme),
         report=report,
     )
 
@@ -228,7 +244,7 @@ def _manifest(folder: Path) -> dict[str, str]:
         data = (folder / MANIFEST).read_bytes()
         fields = json.loads(data)
         digests: dict[str, str] = fields["sha256"]
-        sound = _to_json(fields) == data and set(digests) - {_CRITIC} == set(_FILES)
+        sound = _to_json(fields) == data and set(digests) - _OPTIONAL == set(_FILES)
     except FileNotFoundError as error:
         raise MissingError(f"there is no checkpoint at {folder}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -103,7 +103,14 @@ class Model(nn.Module):
                 nn.init.ones_(layer.get_parameter("bias_ih_l0").data[h : 2 * h])
 
     def forward(
-        self, previous: Tensor, above: Tensor, place: Tensor, tone: Tensor, rhyme: Tensor
+        self,
+        previous: Tensor,
+        above: Tensor,
+        place: Tensor,
+        tone: Tensor,
+        rhyme: Tensor,
+        *,
+        state: Tensor | None = None,
     ) -> Tensor:
         """Features for the next character at every place, to be given to `logits`.
 
@@ -113,14 +120,16 @@ class Model(nn.Module):
             place: the place to write, as `places` numbers it, (T,).
             tone: the tone class wanted there, as `TONE_INDEX` has it, (B, T).
             rhyme: the rhyme group wanted, as `RHYME_INDEX` has it, (B,).
+            state: what a poem begins with, (L, P, B, H) of P parts (an LSTM has two); else zeros.
 
         Returns:
             (B, T, E)
         """
         x = self.characters(previous) + self.above(self.characters(above))  # (B, T, E)
         x = x + self.place(place) + self.tone(tone) + self.rhyme(rhyme)[:, None]
-        for layer in self.layers:
-            x, _ = layer(self._drop(x))  # (B, T, H)
+        for number, layer in enumerate(self.layers):
+            first = None if state is None else _first(state[number])
+            x, _ = layer(self._drop(x), first)  # (B, T, H)
         features: Tensor = self._drop(self.project(self._drop(x)))
         return features
 
@@ -135,6 +144,11 @@ class Model(nn.Module):
         keep = 1.0 - self.dropout
         mask = torch.empty(x.shape[0], 1, x.shape[2], device=x.device, dtype=x.dtype)
         return x * mask.bernoulli_(keep).div_(keep)
+
+
+def _first(parts: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    """A layer's first state as torch's modules take it, (P, B, H) to (1, B, H) or two of them."""
+    return (parts[:1], parts[1:]) if len(parts) == 2 else parts
 
 
 def shift(tokens: Tensor, line_length: int, start: int) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from engine.jobs import Cell
 from engine.model import LAYERS, Model, places
 from engine.sampler import restrict, sample, sound
 from engine.sequence import Sequence
+from engine.theme import ThemeEncoder
 from engine.verse.forms import FORMS
 from engine.vocabulary import RHYME_INDEX, TONE_INDEX, UNKNOWN
 
@@ -56,6 +57,7 @@ class Runner:
         self.device = torch.device(device)
         with torch.inference_mode():
             self._cell = _Cell(checkpoint.model().to(self.device))
+            self._encoder = _encoder(checkpoint, self.device)
             self._masks = _mask_table(checkpoint).to(self.device)
             self._allocate(checkpoint)
 
@@ -111,8 +113,7 @@ class Runner:
         """Give a poem the next free row and return its number."""
         row = self.count
         self.count += 1
-        for part in self._state:
-            part[row] = 0.0
+        self._state[:, row] = self._begin(sequence)
         self._position[row] = 0
         self._previous[row] = self.checkpoint.shape.vocabulary
         self._tokens[row] = self.checkpoint.shape.vocabulary
@@ -131,6 +132,13 @@ class Runner:
             self._plan[name][row, :length] = torch.tensor(values, device=self.device)
         self._uniforms[row, :length] = torch.tensor(sequence.uniforms, device=self.device)
         return row
+
+    def _begin(self, sequence: Sequence) -> Tensor | float:
+        """The state that a poem starts from: what its theme calls up, (parts, H), or else 0."""
+        if self._encoder is None or not sequence.theme:
+            return 0.0
+        theme = torch.tensor(sequence.theme, device=self.device)
+        return self._encoder.begin(self._cell.characters[theme])
 
     def _theme_bias(self, sequence: Sequence) -> Tensor:
         """What is added to a row's logits so that it seeks its theme's company, (V,)."""
@@ -276,6 +284,13 @@ def _given_rhymes(sequence: Sequence) -> dict[int, int]:
     return {slots[place]: given.index for place, given in sequence.given.items() if place in slots}
 
 
+def _encoder(checkpoint: Checkpoint, device: torch.device) -> ThemeEncoder | None:
+    """What reads themes, if the checkpoint has it."""
+    if checkpoint.theme is None:
+        return None
+    return ThemeEncoder.of(checkpoint.shape, checkpoint.theme).to(device)
+
+
 def _mask_table(checkpoint: Checkpoint) -> Tensor:
     """What may stand where each tone, then each rhyme group, is wanted: (3 + 31, V), bool."""
     vocabulary = checkpoint.vocabulary
@@ -304,7 +319,7 @@ class _Cell:
         self.state_parts = LAYERS * (2 if self.cell is Cell.LSTM else 1)
         first, *rest = model.layers
         w_in = first.get_parameter("weight_ih_l0")  # (G H, E)
-        characters = model.characters.weight
+        self.characters = characters = model.characters.weight  # (V + 1, E)
         # (V + 1, G H), (places, G H) and so on: their sum is W_ih x + b_ih.
         self.previous = characters @ w_in.t()
         self.above = model.above(characters) @ w_in.t()

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from engine.checkpoint import Checkpoint, CheckpointError, load
@@ -26,9 +27,10 @@ from trainer.critic import hold_hearing
 from trainer.dataset import Dataset, DatasetError, arrays, build
 from trainer.evaluate import Score, score_forms, tone_labels, total
 from trainer.fit import Measure, Run, TrainingError
-from trainer.product import with_critic, write_checkpoint
+from trainer.product import with_critic, with_theme, write_checkpoint
 from trainer.recipes import RECIPES, RecipeName
 from trainer.settings import TrainerSettings
+from trainer.theme import EPOCHS, train_and_try
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 corpus_app = typer.Typer(no_args_is_help=True, help="The corpus of Tang and Song verse.")
@@ -183,6 +185,36 @@ def critic(
 
 
 @app.command()
+def theme(
+    checkpoints: Annotated[list[str], typer.Argument(help="Folders, ids, or cells' names.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the checkpoints; else the registry.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="How often it reads the Tang poems.")] = EPOCHS,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Train an encoder of themes for each of some checkpoints; write them anew with it."""
+    torch.set_num_threads(threads)
+    with _plainly():
+        settings = load_settings(TrainerSettings)
+        dataset = _dataset(data)
+        for name in checkpoints:
+            found = load(_registry().find(name))
+            with _bar() as bar:
+                encoder, hint = train_and_try(
+                    found.model(),
+                    dataset,
+                    epochs=epochs,
+                    on_step=partial(_advance, bar, bar.add_task(found.id)),
+                )
+            path = with_theme(found, encoder, hint, output or settings.models_folder)
+            _out.print(f"{path}", soft_wrap=True)
+
+
+@app.command()
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
     # One `--poems` may be followed by many files: the second and later ones arrive here.
@@ -269,6 +301,10 @@ def _bar() -> Progress:
         TextColumn("{task.completed}/{task.total}"),
     )
     return Progress(*columns, TimeRemainingColumn(), console=_err)
+
+
+def _advance(bar: Progress, task: TaskID, step: int, steps: int) -> None:
+    bar.update(task, completed=step, total=steps)
 
 
 def _figures(loaded: Checkpoint, poems: list[Path], data: Path | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a finished run to a checkpoint with its report and its picture."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,13 @@ from engine import checkpoint
 from engine.checkpoint import Checkpoint
 from engine.critic import Critic
 from engine.model import parameter_count
+from engine.theme import ThemeEncoder
 from trainer.corpus import COMMIT, Era, Split
 from trainer.critic import Hearing
 from trainer.evaluate import score_forms, tone_labels, total
 from trainer.fit import Run
 from trainer.picture import draw_curve
+from trainer.theme import Hint
 from trainer.tradition import build_tradition
 
 
@@ -39,6 +41,17 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
 
 def with_critic(of: Checkpoint, critic: Critic, hearing: Hearing, parent: Path) -> Path:
     """Write `of` under `parent` once more, with a critic beside its weights."""
+    told = replace(of, critic=critic.state_dict(), report={**of.report, "critic": asdict(hearing)})
+    return _write_again(told, parent)
+
+
+def with_theme(of: Checkpoint, encoder: ThemeEncoder, hint: Hint, parent: Path) -> Path:
+    """Write `of` under `parent` once more, with an encoder of themes beside its weights."""
+    told = replace(of, theme=encoder.state_dict(), report={**of.report, "theme": asdict(hint)})
+    return _write_again(told, parent)
+
+
+def _write_again(of: Checkpoint, parent: Path) -> Path:
     return checkpoint.save(
         parent,
         shape=of.shape,
@@ -47,8 +60,9 @@ def with_critic(of: Checkpoint, critic: Critic, hearing: Hearing, parent: Path) 
         priors=of.priors,
         tradition=of.tradition,
         weights=of.weights,
-        report={**of.report, "critic": asdict(hearing)},
-        critic=critic.state_dict(),
+        report=of.report,
+        critic=of.critic,
+        theme=of.theme,
     )
 
 

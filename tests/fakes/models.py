@@ -11,6 +11,7 @@ from engine.checkpoint import Checkpoint
 from engine.critic import Critic
 from engine.jobs import Cell, Job
 from engine.model import Model, Shape
+from engine.theme import ThemeEncoder
 from engine.tradition import Tradition
 from tests.fakes.jobs import a_job
 from tests.fakes.poems import by_rule
@@ -49,7 +50,15 @@ def write_model(
         weights=Model(shape).state_dict(),
         report={"test": {"perplexity": 1000.0}},
         critic=Critic(len(data.vocabulary)).state_dict(),
+        theme=_random_encoder(shape).state_dict(),
     )
+
+
+def _random_encoder(shape: Shape) -> ThemeEncoder:
+    """One that has something to say, as an untrained one has not."""
+    encoder = ThemeEncoder(shape)
+    torch.nn.init.normal_(encoder.state.weight)
+    return encoder
 
 
 def small_checkpoint(folder: Path, cell: Cell = Cell.GRU, *, seed: int = 0) -> Checkpoint:

@@ -247,6 +247,7 @@ def test_everything_is_measured_and_printed(tmp_path, monkeypatch):
         },
         baselines={"course lstm": tmp_path / "course"},
         count=2,
+        chosen=1,
         candidates=2,
         engine="this",
     )
@@ -255,7 +256,7 @@ def test_everything_is_measured_and_printed(tmp_path, monkeypatch):
         part.name: getattr(measures, part.measure)(bench, **json.loads(json.dumps(part.arguments)))
         for part in plan.parts()
     }
-    page = quality_page(figures, plan.models, count=2, candidates=2)
+    page = quality_page(figures, plan.models, candidates=2)
     for row in ("| gru + lstm |", "| 5-gram, Tang |", "| course lstm, beam 5 |", "| shuffled |"):
         assert row in page
     samples = samples_page(figures, plan.models, candidates=2)

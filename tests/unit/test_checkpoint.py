@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields as fields_of
 from datetime import UTC, datetime
 
 import pytest
@@ -50,7 +51,14 @@ def test_the_name_tells_cell_time_and_weights(written, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "critic.safetensors"],
+    [
+        "weights.safetensors",
+        "config.json",
+        "vocabulary.txt",
+        "tradition.zip",
+        "critic.safetensors",
+        "theme.safetensors",
+    ],
 )
 def test_one_flipped_bit_is_refused_with_the_files_name(folder, name):
     data = bytearray((folder / name).read_bytes())
@@ -69,29 +77,45 @@ def test_a_missing_file_and_a_missing_manifest_are_told_apart(folder):
         checkpoint.load(folder)
 
 
-def test_a_manifest_that_is_silent_about_the_critic_by_one_flipped_bit_is_refused(folder):
+@pytest.mark.parametrize(("name", "flipped"), [(b"critic", b"critib"), (b"theme", b"themd")])
+def test_a_manifest_that_is_silent_about_a_part_by_one_flipped_bit_is_refused(
+    folder, name, flipped
+):
     path = folder / "MANIFEST.json"
-    path.write_bytes(path.read_bytes().replace(b"critic", b"critib"))
+    path.write_bytes(path.read_bytes().replace(name, flipped))
     with pytest.raises(DamagedError, match="manifest"):
         checkpoint.load(folder)
 
 
-def test_a_weight_that_is_not_a_number_is_refused(tmp_path):
-    data = small_dataset()
-    good = checkpoint.load(write_model(tmp_path, dataset=data))
-    weights = {**good.weights, "bias": torch.full_like(good.weights["bias"], torch.nan)}
-    bad = checkpoint.save(
-        tmp_path,
-        shape=good.shape,
-        vocabulary=good.vocabulary,
-        unknown_types=0,
-        priors=good.priors,
-        tradition=good.tradition,
-        weights=weights,
-        report={},
-    )
-    with pytest.raises(DamagedError, match="bias"):
-        checkpoint.load(bad)
+def saved_with(parent, **parts):
+    """A sound checkpoint, but for some of its parts."""
+    good = checkpoint.load(write_model(parent))
+    fields = {field.name: getattr(good, field.name) for field in fields_of(good)} | parts
+    del fields["id"]
+    return checkpoint.save(parent / "changed", **fields)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [("weights", "bias"), ("critic", "judge.bias"), ("theme", "state.bias")]
+)
+def test_a_weight_that_is_not_a_number_is_refused(part, name, written, tmp_path):
+    weights = getattr(checkpoint.load(written), part)
+    damaged = {**weights, name: torch.full_like(weights[name], torch.nan)}
+    with pytest.raises(DamagedError, match=name):
+        checkpoint.load(saved_with(tmp_path, **{part: damaged}))
+
+
+def test_an_encoder_of_themes_for_another_decoder_is_refused(written, tmp_path):
+    whole = checkpoint.load(written).theme
+    assert whole is not None
+    weights = {**whole, "state.bias": whole["state.bias"][:-1]}
+    with pytest.raises(MismatchError, match="shapes"):
+        checkpoint.load(saved_with(tmp_path, theme=weights))
+
+
+def test_critic_and_encoder_of_themes_may_be_absent(tmp_path):
+    loaded = checkpoint.load(saved_with(tmp_path, critic=None, theme=None))
+    assert (loaded.critic, loaded.theme) == (None, None)
 
 
 def test_a_vocabulary_of_another_size_is_refused(folder):

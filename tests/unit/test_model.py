@@ -7,6 +7,7 @@ from engine.jobs import Cell
 from engine.model import LAYERS, PLACES, Model, Shape, places, shift
 from engine.runner import LONGEST, Runner
 from engine.sequence import make_sequence
+from engine.theme import ThemeEncoder
 from engine.verse.forms import FORMS, FormName
 from engine.vocabulary import RHYME_INDEX, TONE_INDEX
 from tests.fakes.models import job, small_checkpoint
@@ -49,15 +50,32 @@ def test_the_model_is_torchs_own_stack_of_layers(cell):
     torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_zeros_are_the_state_that_a_poem_begins_with_unless_told(cell):
+    model = small_model(cell)
+    tokens = torch.randint(0, 50, (3, 20))
+    told = (tokens, tokens, torch.tensor(places(FormName.WUJUE)), tokens * 0, tokens[:, 0] * 0)
+    zeros = torch.zeros(LAYERS, 2 if cell is Cell.LSTM else 1, 3, 20)
+    assert torch.equal(model(*told, state=zeros), model(*told))
+    assert not torch.equal(model(*told, state=zeros + 1), model(*told))
+
+
 @torch.inference_mode()
+@pytest.mark.parametrize("theme", ["", "風雪"])
 @pytest.mark.parametrize("form", [FormName.QIJUE, FormName.WULU])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form, tmp_path):
-    """Whole-poem logits of what the runner wrote, told what it was told, add up to its logprob."""
+def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form, theme, tmp_path):
+    """Whole-poem logits of what the runner wrote, told what it was told, add up to its logprob.
+
+    A poem on a theme begins with the state that the encoder makes of it.
+    """
     checkpoint = small_checkpoint(tmp_path, cell)
     sequence = make_sequence(
-        job(form=form, cell=cell, opening="月"), checkpoint.vocabulary, checkpoint.priors
+        job(form=form, cell=cell, opening="月", theme=theme),
+        checkpoint.vocabulary,
+        checkpoint.priors,
     )
+    assert len(sequence.theme) == len(theme)
     runner = Runner(checkpoint, slots=2)
     row = runner.join(sequence)
     for _ in range(sequence.length):
@@ -69,6 +87,11 @@ def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form
     before, above = shift(tokens, FORMS[form].line_length, len(checkpoint.vocabulary))
     tones = [TONE_INDEX[sequence.plan.tone_at(place)] for place in range(sequence.length)]
     model = checkpoint.model()
+    state = None
+    if theme:
+        assert checkpoint.theme is not None
+        encoder = ThemeEncoder.of(checkpoint.shape, checkpoint.theme)
+        state = encoder(model.characters(torch.tensor([sequence.theme])))
     logits = model.logits(
         model(
             before,
@@ -76,6 +99,7 @@ def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form
             torch.tensor(places(form)),
             torch.tensor([tones]),
             torch.tensor([RHYME_INDEX[sequence.plan.rhyme]]),
+            state=state,
         )
     )
     chosen = logits.log_softmax(-1).gather(2, tokens[..., None])[0, 1:, 0]  # 月 was given

@@ -253,6 +253,23 @@ def test_a_theme_brings_its_company(checkpoint):
     assert share(vocabulary.chars[1]) > 2 * share("")
 
 
+def test_without_a_theme_the_encoder_changes_nothing_and_with_one_it_does(checkpoint):
+    without = replace(checkpoint, theme=None)
+    for theme, alike in (("", True), ("龘", True), ("風雪", False)):  # 龘 no model knows
+        jobs = [job(n, theme=theme) for n in range(4)]
+        one, other = (write(Writer(each, slots=4), *jobs) for each in (checkpoint, without))
+        assert (one == other) is alike
+
+
+def test_a_poem_on_a_theme_depends_neither_on_its_neighbours_nor_on_who_had_its_row(checkpoint):
+    alone = write(Writer(checkpoint, slots=1), job(5, theme="風雪"))["test:5"]
+    writer = Writer(checkpoint, slots=3)
+    jobs = [job(n, theme="" if n % 2 else "春夜") for n in range(5)]
+    among = write(writer, *jobs, job(5, theme="風雪"), job(6))
+    assert among["test:5"] == alone
+    assert among["test:6"] == write(Writer(checkpoint, slots=1), job(6))["test:6"]
+
+
 def test_beams_find_a_likelier_poem_than_greed(checkpoint):
     writer = Writer(checkpoint, slots=1)
     asked = job(1, form=FormName.QIJUE)
