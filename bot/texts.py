@@ -120,7 +120,7 @@ HELP_FORGET = Text(
     en="delete all that I keep about you",
 )
 ARGUMENTS_DAILY = Text(
-    zh="[时间 [时区] | off]", zh_hant="[時間 [時區] | off]", en="[time [zone] | off]"
+    zh="[时间] [时区] | off", zh_hant="[時間] [時區] | off", en="[time] [zone] | off"
 )
 ARGUMENTS_LANG = Text(
     zh="zh | zh-Hant | en | auto", zh_hant="zh | zh-Hant | en | auto", en="zh | zh-Hant | en | auto"

@@ -9,6 +9,7 @@ from prompt_toolkit.document import Document
 from bot import texts
 from bot.commands import COMMANDS, Command
 from bot.language import Language
+from bot.requests import Where
 from bot.style import form_title
 from bot.wording import COUNT_MAX, COUNT_MIN
 from engine.jobs import Cell
@@ -17,6 +18,7 @@ from engine.verse.forms import FORMS, FormName
 QUIT = "/quit"
 """Leaves; a command of this platform alone."""
 
+_HERE = tuple(command for command in COMMANDS if command.where is not Where.COMPANY)
 _PLACE = re.compile(r"\[([^\]]+)\]")
 _LISTED = "|"
 
@@ -42,7 +44,7 @@ class CommandCompleter(Completer):
     def _names(self, head: str) -> Iterator[Completion]:
         if not head.startswith("/"):
             return
-        for command in COMMANDS:
+        for command in _HERE:
             for name in _names_like(command, head[1:]):
                 yield Completion(
                     f"/{name} " if command.arguments else f"/{name}",

@@ -609,7 +609,8 @@ async def test_where_we_may_not_write_an_answer_that_is_too_late_is_dropped(
     assert (await shown(fake, 1))[0].channel_id == 6
     await drained(redis)
     assert len(fake.sent) == 1
-    assert await redis.exists(keys.refused(PLATFORM, "discord:5"))
+    noted = await redis.exists(keys.refused(PLATFORM, "discord:5"))
+    assert noted == (refusal == "closed_channels")
 
 
 async def test_a_token_that_discord_does_not_know_ends_the_bot(fake, settings):

@@ -23,7 +23,7 @@ from bot.console.tray import Tray, open_file
 from bot.language import Language, Script
 from bot.message import Tally
 from bot.render import render_poems
-from bot.requests import Refusal, Situation
+from bot.requests import Refusal, Situation, Where
 from bot.style import Style
 from engine.jobs import Cell
 from tests.fakes.jobs import a_job, a_poem
@@ -91,7 +91,8 @@ def shown(show, *, width=80, of=Terminal):
 
 
 def poems(count):
-    return render_poems((POEM,) * count, glyphs="", script=Script.SIMPLIFIED, language=Language.ZH)
+    shown = render_poems((POEM,) * count, glyphs="", script=Script.SIMPLIFIED, language=Language.ZH)
+    return shown.text
 
 
 def test_a_poem_is_framed_and_every_line_of_the_frame_is_as_wide():
@@ -173,7 +174,7 @@ def test_every_command_is_completed_and_explained():
         CommandCompleter(Language.ZH, CELLS).get_completions(Document("/"), CompleteEvent())
     )
     assert [completion.text.strip() for completion in found] == [
-        *(f"/{command.name}" for command in COMMANDS),
+        *(f"/{command.name}" for command in COMMANDS if command.where is not Where.COMPANY),
         "/quit",
     ]
     assert [completion.display_meta_text for completion in found[:-1]] == [
@@ -219,6 +220,7 @@ def test_whatever_is_offered_is_understood(language):
     offers = [
         f"/{command.name} {'月 ' if command.name == 'poem' else ''}{wholes.get(word, word)}"
         for command in COMMANDS
+        if command.where is not Where.COMPANY
         for word in words_after(command, language, CELLS, first=True)
         # Which forms fit depends on how many heads there are.
         if command.name != "acrostic"
