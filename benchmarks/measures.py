@@ -23,8 +23,10 @@ from benchmarks.poems import Lines, first_of_each_form, openings, poems, shuffle
 from benchmarks.recital import Manner, recite
 from engine.checkpoint import load
 from engine.jobs import USUAL_TEMPERATURE, Poem
-from engine.verse.checker import split_lines
+from engine.verse.checker import check, split_lines
 from engine.verse.forms import FORMS, FormName, cut_lines
+from engine.verse.frame import acrostic_frame, readings_of
+from engine.verse.plan import admits
 from engine.vocabulary import UNKNOWN, UNKNOWN_MARK
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Indices, Verses
@@ -198,6 +200,31 @@ def our_rules(
         "rates": rates,
         "copied": copied,
         "unknown": sum(UNKNOWN_MARK in poem.text for _, poem in written),
+    }
+
+
+def our_acrostics(bench: Bench, *, checkpoint: str, form: str, count: int, engine: str) -> Figures:
+    """Acrostics whose heads are drawn from the 3,000 commonest characters, seed k for poem k.
+
+    Asks that no template admits are left out: people are told so before anything is written.
+    """
+    del bench, engine
+    loaded, name = load(Path(checkpoint)), FormName(form)
+    chars = [char for char in loaded.vocabulary.chars[1:3001] if char != UNKNOWN_MARK]
+    chance = Random(0)
+    asks: list[Ask] = []
+    while len(asks) < count:
+        heads = "".join(chance.sample(chars, FORMS[name].lines))
+        if admits(name, readings_of(acrostic_frame(name, heads)), rhyme=None):
+            asks.append(Ask(form=name, heads=heads, seed=len(asks)))
+    written = ours.write(loaded, asks, temperature=USUAL_TEMPERATURE, candidates=1)
+    poems = [(ask, poem) for ask, poem in zip(asks, written, strict=True) if poem is not None]
+    right = sum("".join(line[0] for line in poem.lines) == ask.heads for ask, poem in poems)
+    return {
+        "poems": len(poems),
+        "refused": count - len(poems),
+        "heads": right / len(poems),
+        "all": sum(check(poem.lines).ok for _, poem in poems) / len(poems),
     }
 
 

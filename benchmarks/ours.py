@@ -12,6 +12,7 @@ from engine.jobs import Job, Poem
 from engine.model import Model, places, shift
 from engine.runner import Runner
 from engine.verse.forms import FORMS, FormName
+from engine.verse.frame import acrostic_frame
 from engine.vocabulary import UNKNOWN
 from engine.writer import Writer
 from trainer.dataset import Indices, Verses
@@ -26,8 +27,10 @@ class Ask:
 
     form: FormName
     """Its form."""
-    opening: str
+    opening: str = ""
     """What it shall begin with."""
+    heads: str = ""
+    """What its lines shall begin with, one character each, instead."""
     seed: int
     """Its seed."""
     theme: str = ""
@@ -82,6 +85,7 @@ def _job(
         temperature=temperature,
         seed=ask.seed,
         opening=ask.opening,
+        frame=acrostic_frame(ask.form, ask.heads) if ask.heads else "",
         theme=ask.theme,
         candidates=candidates,
     )

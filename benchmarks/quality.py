@@ -73,6 +73,7 @@ class Plan:
             writes = {**here, "engine": self.engine}
             yield from self._rates(name, writes)
             yield from self._samples(name, writes)
+            yield from self._acrostics(name, writes)
             yield Part(name=f"perplexity/{name}", measure="our_perplexity", arguments=here)
             yield Part(name=f"next/{name}", measure="our_next_line", arguments=here)
         if len(self.models) > 1:
@@ -91,6 +92,15 @@ class Plan:
                 yield Part(
                     name=f"{kind}/{name}/{form}", measure="our_rules", arguments={**writes, **how}
                 )
+
+    def _acrostics(self, name: str, writes: Mapping[str, str]) -> Iterator[Part]:
+        for form in FormName:
+            how = {"form": form, "count": self.count}
+            yield Part(
+                name=f"acrostics/{name}/{form}",
+                measure="our_acrostics",
+                arguments={**writes, **how},
+            )
 
     def _samples(self, name: str, writes: Mapping[str, str]) -> Iterator[Part]:
         shown = name in list(self.models)[:WRITERS]

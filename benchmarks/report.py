@@ -217,7 +217,20 @@ def _rules(figures: Mapping[str, Figures], models: Mapping[str, Path], candidate
         + _rule_table(figures, models, "rules")
         + f"\nThen fewer as people get them, the best of {candidates} candidates:\n\n"
         + _rule_table(figures, models, "chosen")
+        + "\nAcrostics, their heads drawn at random from the same characters (asks that no "
+        "template admits are refused before anything is written, and left out here):\n\n"
+        + _acrostic_table(figures, models)
     )
+
+
+def _acrostic_table(figures: Mapping[str, Figures], models: Mapping[str, Path]) -> str:
+    rows = []
+    for name in models:
+        for form in FormName:
+            entry = figures[f"acrostics/{name}/{form}"]
+            row = [name, form, f"{entry['poems']:,}", f"{entry['refused']}"]
+            rows.append([*row, _percent(entry["heads"]), _percent(entry["all"])])
+    return _table(["model", "form", "poems", "refused", "heads as asked", "all rules"], rows)
 
 
 def _rule_table(figures: Mapping[str, Figures], models: Mapping[str, Path], kind: str) -> str:
