@@ -3,7 +3,7 @@
 #   make demo     talk to the poet in this terminal
 #   make test     everything that CI runs
 #   make lint     style, types and the direction of imports
-#   make faults   kill things, and print what it cost
+#   make faults   kill things, and print what it cost; the long ones are only there
 #   make clean    back to a fresh clone
 #
 # On Linux the usual index's torch brings gigabytes of CUDA. Where there is no GPU, name torch's own

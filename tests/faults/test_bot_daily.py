@@ -101,6 +101,7 @@ def wrong_clocks(chosen: random.Random):
         yield chosen.choice(wrongs), timedelta(hours=chosen.uniform(0.1, 1))
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_23_a_year_of_poems_in_six_zones_by_a_clock_that_jumps(redis, anthology):
     chosen = random.Random(23)
     for chat, (zone, at) in ZONES.items():
@@ -249,6 +250,7 @@ async def sends_in_flight(redis: Redis) -> int:
     return (await redis.mget(marks)).count(b"sending")
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_24_a_leader_killed_while_it_posts_posts_nothing_twice(
     redis, settings, valkey_url, tmp_path
 ):

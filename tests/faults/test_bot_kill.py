@@ -148,6 +148,7 @@ async def test_fault_15_updates_doubled_shuffled_and_renumbered_are_answered_onc
     assert len(answers) == len(engine.jobs) == len(updates)
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_16_an_update_that_cannot_be_read_harms_no_other(
     fake, redis, valkey_url, tmp_path
 ):
@@ -183,6 +184,7 @@ async def test_fault_16_an_update_that_cannot_be_read_harms_no_other(
     assert (answered, buried, found) == (count, 1, 0)
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_33_the_token_is_in_no_log(fake, redis, valkey_url, tmp_path, monkeypatch):
     canary = fake.token
     told = {"YUEFU_REDIS_URL": valkey_url, "YUEFU_TELEGRAM_API": fake.url}

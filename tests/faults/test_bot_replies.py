@@ -53,6 +53,7 @@ async def drained(redis, *streams):
 # --- fault 14 ---
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_14_what_timed_out_but_was_delivered_is_not_sent_again(
     fake, redis, valkey_url, tmp_path, monkeypatch
 ):

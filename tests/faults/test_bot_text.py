@@ -93,6 +93,7 @@ def wrongly_styled(sent) -> int:
     return sum(not right[kind](text) for kind, text in sent.styled)
 
 
+@pytest.mark.only_by_make_faults
 @pytest.mark.timeout(120)
 async def test_fault_20_any_text_is_taken_and_styled_where_it_should_be(
     fake, redis, valkey_url, tmp_path, monkeypatch
@@ -129,6 +130,7 @@ async def test_fault_20_any_text_is_taken_and_styled_where_it_should_be(
     assert await redis.xlen(keys.dead(PLATFORM)) == 0
 
 
+@pytest.mark.only_by_make_faults
 @pytest.mark.timeout(120)
 async def test_fault_20_texts_of_any_length_arrive_whole(
     fake, redis, valkey_url, tmp_path, monkeypatch
@@ -206,6 +208,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.only_by_make_faults
 @pytest.mark.timeout(120)
 async def test_fault_21_nothing_that_people_write_becomes_a_link_or_a_mention(
     fake, redis, valkey_url, tmp_path, monkeypatch

@@ -106,6 +106,7 @@ async def forge(port, head):
         writer.close()
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_18_forged_calls_are_not_accepted_and_not_kept(
     fake, redis, settings, port, tmp_path
 ):

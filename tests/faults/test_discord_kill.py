@@ -96,6 +96,7 @@ async def test_fault_2_a_killed_bot_answers_whatever_it_acknowledged(fake, redis
     assert (owed(fake), twice) == ([], 0)
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_13_a_storm_of_429_drops_nothing_and_doubles_nothing(
     fake, redis, told, tmp_path
 ):
@@ -120,6 +121,7 @@ async def test_fault_13_a_storm_of_429_drops_nothing_and_doubles_nothing(
     assert "Traceback" not in bot.log()
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_17_of_two_processes_on_one_token_one_serves_and_the_other_takes_over(
     fake, redis, told, tmp_path
 ):
@@ -154,6 +156,7 @@ async def test_fault_17_of_two_processes_on_one_token_one_serves_and_the_other_t
     assert len(answers) == 20
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_33_neither_tokens_nor_people_are_in_the_log(fake, redis, told, tmp_path):
     canary = "canary-of-a-person"
     fake.closed_channels.add(2)

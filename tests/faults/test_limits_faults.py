@@ -123,6 +123,7 @@ async def nothing_waits(client: EngineClient) -> bool:
     return (await client.depth())[Lane.CHAT] == 0
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_8_ten_flooders_neither_fill_the_queue_nor_delay_a_polite_person(
     redis: Redis, valkey_url: str
 ):
@@ -163,6 +164,7 @@ async def test_fault_8_ten_flooders_neither_fill_the_queue_nor_delay_a_polite_pe
     assert grown <= MEMORY_MAX
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_8_without_quotas_the_cap_alone_keeps_the_queue_short(redis: Redis):
     client = EngineClient(redis, cap=CAP)
     gauge = Gauge(redis, client)
@@ -206,6 +208,7 @@ def requests_during_halts(fake: FakeTelegram, waits_s: list[int]) -> int:
     return sum(any(start < at_s < end for start, end in halts) for at_s in fake.asked_at_s)
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_13_a_storm_of_429_drops_no_message_and_is_obeyed_across_a_restart(
     fake, redis, valkey_url, tmp_path
 ):
