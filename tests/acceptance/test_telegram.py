@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from bot.console.service import DEMO
 from engine.client import EngineClient
 from engine.verse.checker import check, split_lines
 from tests.fakes.bot import ROOT, bot_process, environment
@@ -99,12 +100,22 @@ async def test_one_command_is_a_whole_yuefu(tmp_path):
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
     answers = re.split(r"^› .*\n", out.decode(), flags=re.MULTILINE)[1:]
-    assert len(answers) == 4
-    assert "/poem" in answers[0]
-    for answer, opening in ((answers[1], "月"), (answers[3], "山")):
-        lines = poem_in(re.sub(r"^  ", "", answer.strip(), flags=re.MULTILINE))
-        assert check(lines, opening=opening).ok
-    assert "gru" in answers[2]
+    assert len(answers) == len(DEMO)
+    said = dict(zip(DEMO, answers, strict=True))
+    assert "/poem" in said["/help"]
+    written = {line: _poem_on_screen(said[line]) for line in DEMO[1:4]}
+    assert written["/poem 月"][0].startswith("月")
+    assert written["/poem 山 边塞 七绝"][0].startswith("山")
+    assert "".join(head for head, *_ in written["/acrostic 春夏秋冬"]) == "春夏秋冬"
+    assert all(check(lines).ok for lines in written.values())
+    assert "都合格律" in said["/check"]
+    assert "记下了" in said["1"]
+
+
+def _poem_on_screen(answer):
+    """The lines of the poem that the console shows, above its colophon and the buttons."""
+    poem, colophon, *_ = re.sub(r"^  ", "", answer.strip(), flags=re.MULTILINE).split("\n\n")
+    return poem_in(f"{poem}\n\n{colophon}")
 
 
 @pytest.mark.timeout(180)
