@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from bot import texts
+from bot.commands import COMMANDS
 from bot.console.service import DEMO
 from engine.client import EngineClient
 from engine.verse.checker import check, split_lines
@@ -116,6 +118,65 @@ def _poem_on_screen(answer):
     """The lines of the poem that the console shows, above its colophon and the buttons."""
     poem, colophon, *_ = re.sub(r"^  ", "", answer.strip(), flags=re.MULTILINE).split("\n\n")
     return poem_in(f"{poem}\n\n{colophon}")
+
+
+POEM = "白日依山尽，黄河入海流。欲穷千里目，更上一层楼。"
+LINES_SAID: tuple[tuple[str, str, str], ...] = (
+    ("/start", "我是乐府", "I am Yuefu"),
+    ("/help", "/acrostic", "/acrostic"),
+    ("/style gru 0.7 五绝", "0.7", "0.7"),
+    ("/script auto", texts.SCRIPT_FREE.zh, texts.SCRIPT_FREE.en),
+    ("/lang auto", texts.LANGUAGE_FREE.zh, texts.LANGUAGE_FREE.en),
+    (f"/check {POEM}", texts.CHECKED_WELL.zh, texts.CHECKED_WELL.en),
+    (f"/rewrite 2 {POEM}", "白日依山尽", "白日依山尽"),
+    ("/acrostic 春夏秋冬", "gru", "gru"),
+    ("/daily 08:00 上海", "08:00", "08:00"),
+    ("/top week", texts.TOP_NOTHING.zh, texts.TOP_NOTHING.en),
+    ("/mine", "春", "春"),
+    ("/model", "lstm", "lstm"),
+    ("/review", texts.CURATORS_ONLY.zh, texts.CURATORS_ONLY.en),
+    ("/stats", texts.CURATORS_ONLY.zh, texts.CURATORS_ONLY.en),
+    ("/curate on", texts.IN_COMPANY_ONLY.zh, texts.IN_COMPANY_ONLY.en),
+    ("/privacy", "/forget", "/forget"),
+    ("/export", "", ""),
+    ("/forget", "", ""),
+    ("/card", "", ""),
+    ("/poem 月", "月", "月"),
+)
+"""Every command, with what its answer holds in Chinese and in English."""
+
+
+@pytest.mark.timeout(240)
+async def test_every_command_and_button_is_answered_in_both_languages(fake, tmp_path):
+    assert {line.split()[0] for line, *_ in LINES_SAID} == {f"/{c.name}" for c in COMMANDS}
+    async with bot_process(tmp_path, YUEFU_TELEGRAM_API=fake.url) as bot:
+        for chat_id, language, place in ((7, "zh-hans", 0), (8, "en", 1)):
+            for line, *said in LINES_SAID:
+                before = len(fake.texts(chat_id))
+                await fake.say(line, chat_id=chat_id, language=language)
+                await fake.until(
+                    lambda chat_id=chat_id, before=before: len(fake.texts(chat_id)) > before,
+                    timeout_s=ENGINE_START_S,
+                )
+                assert said[place] in fake.texts(chat_id)[-1], line
+            await _tap_every_button(fake, chat_id)
+        assert await bot.stop() == 0
+    assert "Traceback" not in bot.log()
+
+
+async def _tap_every_button(fake, chat_id):
+    """Vote, ask for another, rewrite a line, draw a card: each tap is answered."""
+    poem = [sent for sent in fake.sent if sent.chat_id == chat_id][-1]
+    up, down, again, change, card = poem.buttons
+    for button in (up, down, again, card, change):
+        before = len(fake.answered)
+        await fake.tap(poem.message_id, button, chat_id=chat_id)
+        await fake.until(lambda before=before: len(fake.answered) > before)
+    await fake.until(lambda: fake.now(poem).labels[0] == "1")
+    await fake.tap(poem.message_id, fake.now(poem).buttons[1], chat_id=chat_id)
+    # The question for consent, another poem, the card, and the poem with a new line.
+    wanted = len(LINES_SAID) + 4
+    await fake.until(lambda: len(fake.texts(chat_id)) >= wanted, timeout_s=ENGINE_START_S)
 
 
 @pytest.mark.timeout(180)
