@@ -89,13 +89,15 @@ class Engine:
         if self._stopping:
             await asyncio.sleep(WAIT_MS / 1000)
             return
-        free = self.slots - sum(self._rows.values())
+        free = self._free()
         fewest = min(FEWEST_CANDIDATES, self.candidates)
         if free < fewest:
             # A slot frees itself within a poem's length; the queue keeps the order meanwhile.
             await asyncio.sleep(0.005)
             return
         leases = await self.queue.take(free // fewest, wait_ms=WAIT_MS)
+        # More may have become free while we waited for jobs.
+        free = self._free()
         for lease in leases:
             job = _with_candidates(
                 lease.job, max(fewest, min(self.candidates, free // len(leases)))
@@ -109,6 +111,9 @@ class Engine:
                 self._rows[job.id] = writer.rows_of(job)
                 writer.add(job)
                 self._work.set()
+
+    def _free(self) -> int:
+        return self.slots - sum(self._rows.values())
 
     async def finish(self, outcomes: Iterable[Outcome]) -> None:
         """Send outcomes to their clients and let their leases go."""
