@@ -39,6 +39,7 @@ lint: .venv/installed
 
 faults: .venv/installed
 	@$(BIN)/pytest tests/faults -s
+	@$(BIN)/pytest tests/integration -s -m only_by_make_faults
 
 clean:
 	rm -rf .venv $(CACHES) build *.egg-info

@@ -77,6 +77,7 @@ async def test_fault_2_a_killed_bot_loses_no_update(fake, redis, valkey_url, tmp
     assert twice <= in_flight
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_2_a_killed_bot_loses_no_tap(fake, redis, valkey_url, tmp_path):
     chosen = random.Random(2)
     count, fake.latency_s = 60, 0.05

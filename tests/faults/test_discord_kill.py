@@ -60,6 +60,7 @@ def owed(fake):
     ]
 
 
+@pytest.mark.only_by_make_faults
 async def test_fault_2_a_killed_bot_answers_whatever_it_acknowledged(fake, redis, told, tmp_path):
     chosen = random.Random(2)
     each, fake.latency_s = 40, 0.05
