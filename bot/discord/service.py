@@ -1,10 +1,9 @@
 """`python -m bot discord`: start up, serve for as long as the lease is ours, shut down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from discord import ConnectionClosed, LoginFailure
@@ -36,6 +35,7 @@ from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.settings import BotSettings
 from bot.tallies import Tallies
+from bot.together import together
 from bot.web import App, listening
 from engine.client import EngineClient
 from engine.settings import SettingsError
@@ -114,7 +114,7 @@ class _Service:
 
     async def _lead(self, lease: Lease) -> None:
         """Keep the lease and serve, until either ends."""
-        await _together(lease.keep(), self._serve())
+        await together(lease.keep(), self._serve())
 
     async def _serve(self) -> None:
         """Run what carries an interaction to its answer."""
@@ -155,7 +155,7 @@ class _Service:
             )
             poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
             log.info("serving", action="start", bot=str(client.user))
-            await _together(
+            await together(
                 _connect(client),
                 publish_commands(client, self.redis),
                 handler.run(),
@@ -172,17 +172,6 @@ class DiscordCompany:
     async def is_admin(self, _chat: str, _person: str) -> bool:
         """Nobody is known to be one who was not said to be."""
         return False
-
-
-async def _together(*tasks: Coroutine[Any, Any, None]) -> None:
-    """Run `tasks` until all have ended, or one fails; what failed first ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for task in tasks:
-                group.create_task(task)
-    except BaseExceptionGroup as failed:
-        # Whoever called knows it by its own type.
-        raise failed.exceptions[0] from None
 
 
 async def _connect(client: DiscordClient) -> None:

@@ -46,6 +46,7 @@ from bot.telegram.sender import TelegramSender
 from bot.telegram.shape import fit
 from bot.telegram.updates import PLATFORM, AdminsChanged, InlineQuestion, read_update
 from bot.telegram.webhook import Registration, Webhook
+from bot.together import together
 from bot.web import App, listening
 from engine.settings import SettingsError
 
@@ -193,20 +194,17 @@ class _Service:
         )
         dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology, halt=halt)
         poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(lease.keep())
-                group.create_task(self._fetch(inbox))
-                group.create_task(handler.run())
-                group.create_task(deliverer.run())
-                group.create_task(dispatcher.run())
-                group.create_task(tallies.run())
-                group.create_task(inline.run())
-                group.create_task(typing.run())
-                group.create_task(poster.run())
-        except BaseExceptionGroup as failed:
-            # What failed first ended the others; whoever called knows it by its own type.
-            raise failed.exceptions[0] from None
+        await together(
+            lease.keep(),
+            self._fetch(inbox),
+            handler.run(),
+            deliverer.run(),
+            dispatcher.run(),
+            tallies.run(),
+            inline.run(),
+            typing.run(),
+            poster.run(),
+        )
 
     async def _fetch(self, inbox: Inbox) -> None:
         """Have updates come into `inbox`, in one of the two ways that exclude each other."""
