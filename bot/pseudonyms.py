@@ -30,8 +30,9 @@ class Pseudonyms:
             OSError: it can be neither read nor made.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            _make_key(path)
+        if not path.exists():
+            with suppress(FileExistsError):
+                _make_key(path)
         return cls(path.read_bytes())
 
     def of(self, name: str) -> str:

@@ -17,7 +17,7 @@ from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
-from bot.clerks import Clerk, last_poem_of, say, tell
+from bot.clerks import Clerk, last_poem_of, picked_or_all, say, tell
 from bot.clerks.writing import render_rows
 from bot.commands import is_command, speaks_of_a_poem, understand
 from bot.message import Incoming, Reply, Tap
@@ -155,11 +155,6 @@ class Responder:
             bot_name=self._bot_name,
             private_link=self._private_link,
             whispers=self._whispers,
-            poem=render_rows(_picked(shown)).text if shown else incoming.quoted,
+            poem=render_rows(picked_or_all(shown)).text if shown else incoming.quoted,
             choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )
-
-
-def _picked(rows: Sequence[PoemRow]) -> Sequence[PoemRow]:
-    """The poem that was picked, or all where none is yet."""
-    return [row for row in rows if row.picked_at is not None] or rows

@@ -43,6 +43,11 @@ async def last_poem_of(incoming: Incoming, poems: Poems) -> Sequence[PoemRow]:
     return () if incoming.person is None else await poems.last_shown(chat, incoming.person)
 
 
+def picked_or_all(rows: Sequence[PoemRow]) -> Sequence[PoemRow]:
+    """Of poems to choose from the one that was picked, or all where none is yet."""
+    return [row for row in rows if row.picked_at is not None] or rows
+
+
 def say(asked: Incoming, text: str, spans: tuple[Span, ...] = ()) -> Reply:
     """Answer a line with a line."""
     told = Message(id=asked.cause, address=asked.address, text=text, spans=spans)

@@ -8,7 +8,7 @@ from bot.anthology.chats import ChatSettings
 from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
 from bot.cards.card import Card, Ratio, Theme, card_of
-from bot.clerks import Act, TapAct, last_poem_of, say, tell
+from bot.clerks import Act, TapAct, last_poem_of, picked_or_all, say, tell
 from bot.clerks.writing import render_rows
 from bot.language import Language, Script
 from bot.message import Incoming, Message, Reply, Tap
@@ -73,7 +73,7 @@ class PictureClerk:
 
 def _only(rows: Sequence[PoemRow]) -> PoemRow | None:
     """The poem that was picked, or the only one there is."""
-    picked = [row for row in rows if row.picked_at is not None] or rows
+    picked = picked_or_all(rows)
     return picked[0] if len(picked) == 1 else None
 
 

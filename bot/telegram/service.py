@@ -35,6 +35,7 @@ from bot.message import Departure
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.presence import AttendedEngine, Typing
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from bot.shelf import Shelf
 from bot.tallies import Tallies
@@ -94,6 +95,7 @@ async def serve(settings: BotSettings) -> None:
             settings=settings,
             redis=redis,
             anthology=anthology,
+            pseudonyms=pseudonyms,
             limits=Limits(settings, pseudonyms),
             words=words,
             bot=bot,
@@ -119,6 +121,7 @@ class _Service:
     settings: BotSettings
     redis: Redis
     anthology: Anthology
+    pseudonyms: Pseudonyms
     limits: Limits
     words: Filter
     bot: Bot
@@ -174,7 +177,7 @@ class _Service:
             halt=halt,
             words=self.words,
             door=door,
-            pseudonyms=self.settings.pseudonyms,
+            pseudonyms=self.pseudonyms,
         )
         handler = Handler(
             inbox=inbox,
