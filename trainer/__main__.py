@@ -42,6 +42,16 @@ _out = Console()
 _err = Console(stderr=True)
 
 
+# What several commands take.
+_Checkpoints = Annotated[list[str], typer.Argument(help="Folders, ids, or cells' names.")]
+_Data = Annotated[
+    Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
+]
+_Outputs = Annotated[
+    Path | None, typer.Option(help="Where to write the checkpoints; else the registry.")
+]
+_Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+
 _MENDABLE = (
     CheckpointError,
     CorpusError,
@@ -120,9 +130,7 @@ def train(
     cell: Annotated[Cell, typer.Argument(help="The cell to train.")],
     *,
     recipe: Annotated[RecipeName, typer.Option(help="Which recipe.")] = RecipeName.CPU,
-    data: Annotated[
-        Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
-    ] = None,
+    data: _Data = None,
     start: Annotated[
         str | None, typer.Option(help="A checkpoint to start from; else random weights.")
     ] = None,
@@ -132,7 +140,7 @@ def train(
     output: Annotated[
         Path | None, typer.Option(help="Where to write the checkpoint; else the registry.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threads: _Threads = 2,
 ) -> None:
     """Train a model and write its checkpoint. A run that was killed goes on where it was."""
     torch.set_num_threads(threads)
@@ -160,15 +168,11 @@ def train(
 
 @app.command()
 def critic(
-    checkpoints: Annotated[list[str], typer.Argument(help="Folders, ids, or cells' names.")],
-    data: Annotated[
-        Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Where to write the checkpoints; else the registry.")
-    ] = None,
+    checkpoints: _Checkpoints,
+    data: _Data = None,
+    output: _Outputs = None,
     every: Annotated[int, typer.Option(min=1, help="Use one in so many Tang poems.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threads: _Threads = 2,
 ) -> None:
     """Train a critic against what some checkpoints write; write them anew with it."""
     torch.set_num_threads(threads)
@@ -186,15 +190,11 @@ def critic(
 
 @app.command()
 def theme(
-    checkpoints: Annotated[list[str], typer.Argument(help="Folders, ids, or cells' names.")],
-    data: Annotated[
-        Path | None, typer.Option(help="A file of `corpus pack`; else the corpus itself.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Where to write the checkpoints; else the registry.")
-    ] = None,
+    checkpoints: _Checkpoints,
+    data: _Data = None,
+    output: _Outputs = None,
     epochs: Annotated[float, typer.Option(help="How often it reads the Tang poems.")] = EPOCHS,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threads: _Threads = 2,
 ) -> None:
     """Train an encoder of themes for each of some checkpoints; write them anew with it."""
     torch.set_num_threads(threads)
