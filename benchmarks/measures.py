@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks import course, ours
 from benchmarks.ngram import NGram
 from benchmarks.ours import Ask
-from benchmarks.poems import Lines, first_of_each_form, openings, poems, shuffled
+from benchmarks.poems import Lines, first_of_each_form, poems, shuffled
 from benchmarks.recital import Manner, recite
 from engine.checkpoint import load
 from engine.jobs import USUAL_TEMPERATURE, Poem
@@ -29,7 +29,7 @@ from engine.verse.frame import acrostic_frame, readings_of
 from engine.verse.plan import admits
 from engine.vocabulary import UNKNOWN, UNKNOWN_MARK
 from trainer.corpus import Era, Split
-from trainer.dataset import Dataset, Indices, Verses
+from trainer.dataset import Dataset, Indices, Verses, openings
 from trainer.evaluate import Score, score_forms, tone_labels, total
 from trainer.metrics import (
     Association,

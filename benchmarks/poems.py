@@ -6,20 +6,9 @@ from random import Random
 
 from engine.verse.forms import FORMS, FormName, cut_lines
 from engine.vocabulary import UNKNOWN
-from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Verses
 
 Lines = tuple[str, ...]
-
-
-def openings(dataset: Dataset, count: int) -> list[str]:
-    """The commonest first characters of the Tang training poems, commonest first."""
-    seen: Counter[int] = Counter()
-    for part in dataset.select(Split.TRAIN, [Era.TANG]).values():
-        seen.update(part.tokens[:, 0].tolist())
-    del seen[UNKNOWN]
-    ranked = sorted(seen, key=lambda index: (-seen[index], index))
-    return [dataset.vocabulary.chars[index] for index in ranked[:count]]
 
 
 def poems(dataset: Dataset, verses: Mapping[FormName, Verses]) -> Iterator[tuple[FormName, Lines]]:

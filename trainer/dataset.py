@@ -22,7 +22,7 @@ from engine.verse.forms import FORMS, FormName
 from engine.verse.plan import Priors
 from engine.verse.templates import LineKind, Template, mismatches, patterns, templates
 from engine.verse.tones import Readings
-from engine.vocabulary import RHYME_INDEX, Vocabulary
+from engine.vocabulary import RHYME_INDEX, UNKNOWN, Vocabulary
 from trainer.corpus import CorpusPoem, Era, Split
 
 MIN_COUNT = 5
@@ -140,6 +140,16 @@ def build(poems: Sequence[CorpusPoem], *, min_count: int = MIN_COUNT) -> Dataset
         priors={form: _priors(form, train, vocabulary) for form in FormName},
         verses=_by_split(poems, vocabulary),
     )
+
+
+def openings(dataset: Dataset, count: int) -> list[str]:
+    """The commonest first characters of the Tang training poems, commonest first."""
+    seen: Counter[int] = Counter()
+    for part in dataset.select(Split.TRAIN, [Era.TANG]).values():
+        seen.update(part.tokens[:, 0].tolist())
+    del seen[UNKNOWN]
+    ranked = sorted(seen, key=lambda index: (-seen[index], index))
+    return [dataset.vocabulary.chars[index] for index in ranked[:count]]
 
 
 def arrays(poems: Iterable[CorpusPoem], vocabulary: Vocabulary) -> dict[FormName, Verses]:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -62,18 +64,17 @@ def polyphones(vocabulary: Vocabulary) -> Tensor:
 
 
 @torch.inference_mode()
-def score(
-    model: Model,
-    form: FormName,
-    verses: Verses,
-    *,
-    unknown_types: int,
-    tones: Tensor | None = None,
-) -> Score:
-    """Score poems of one form; with `tones` ((V,), as `tone_labels`) rhyme and tones are told."""
+def nats_of(
+    model: Model, form: FormName, verses: Verses, *, tones: Tensor | None = None
+) -> npt.NDArray[np.float32]:
+    """Negative log likelihood of every character of poems of one form, in nats, (N, T).
+
+    With `tones` ((V,), as `tone_labels`) rhyme and tones are told. The model is used as it is:
+    put it in evaluation mode first. `<unk>` costs what the model gives it, no more.
+    """
     device = model.bias.device
     place = torch.tensor(places(form), device=device)
-    total = NOTHING
+    found = np.zeros((len(verses), FORMS[form].length), dtype=np.float32)
     rows = max(1, _CHARACTERS_AT_ONCE // FORMS[form].length)
     for first in range(0, len(verses), rows):
         tokens = torch.from_numpy(verses.tokens[first : first + rows].astype("int64")).to(device)
@@ -84,15 +85,40 @@ def score(
             rhyme = torch.from_numpy(verses.rhymes[first : first + rows].astype("int64")).to(device)
         logits = model.logits(model(before, above, place, tone, rhyme)).float()  # (B, T, V)
         nats = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), tokens.flatten(), reduction="sum"
+            logits.flatten(0, 1), tokens.flatten(), reduction="none"
         )
-        unknown = int((tokens == UNKNOWN).sum())
-        total += Score(
-            nats=float(nats) + unknown * math.log(max(unknown_types, 1)),
-            characters=tokens.numel(),
-            unknown=unknown,
-        )
-    return total
+        found[first : first + rows] = nats.view_as(tokens).cpu().numpy()
+    return found
+
+
+def score_poems(
+    model: Model,
+    form: FormName,
+    verses: Verses,
+    *,
+    unknown_types: int,
+    tones: Tensor | None = None,
+) -> list[Score]:
+    """Score poems of one form, each by itself, in their order; told as `nats_of` says."""
+    nats = nats_of(model, form, verses, tones=tones).sum(axis=1, dtype=np.float64)
+    unknown = (verses.tokens == UNKNOWN).sum(axis=1)
+    nats += unknown * math.log(max(unknown_types, 1))
+    return [
+        Score(nats=float(its), characters=FORMS[form].length, unknown=int(count))
+        for its, count in zip(nats, unknown, strict=True)
+    ]
+
+
+def score(
+    model: Model,
+    form: FormName,
+    verses: Verses,
+    *,
+    unknown_types: int,
+    tones: Tensor | None = None,
+) -> Score:
+    """Score poems of one form together; told as `nats_of` says."""
+    return sum(score_poems(model, form, verses, unknown_types=unknown_types, tones=tones), NOTHING)
 
 
 def score_forms(

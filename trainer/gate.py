@@ -7,8 +7,14 @@ champion, nor much worse than the checkpoint that the cell's learning began from
 like it better, only they can say: that is `trainer.trial`.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +28,17 @@ class Report:
     vocabulary: str
     """The sha256 of its vocabulary.txt: indices mean the same characters only where it is equal."""
     material: str
-    """What it was examined with: a digest of the test poems, the held-out ratings, the critic, the
-    openings, seeds and numbers. Figures of different material say nothing of each other."""
+    """What it was examined with: a digest of test poems, critic, openings, seeds and numbers.
+    Figures of different material say nothing of each other."""
+    held_out: str
+    """A digest of the rated poems that training never read, which it was asked about."""
     snapshot: str | None = None
     """The digest of the ratings that it learnt from; empty where from none, None if not known."""
 
     nats: Sequence[float] | None = None
-    """Negative log likelihood of each poem of the frozen clean test set, in nats."""
+    """Negative log likelihood of each poem of the frozen clean test set, told the form only."""
+    told: Sequence[float] | None = None
+    """The same told rhyme and tones, as it is when it writes."""
     characters: Sequence[int] | None = None
     """How many characters each of these poems has."""
 
@@ -52,10 +62,10 @@ class Report:
     commonest: Mapping[str, float] | None = None
     """Share of the samples that hold each character; one that is in fewer than two is left out."""
     surprise: float | None = None
-    """Nats a character of the held-out rated poems less those of the corpus's dev poems."""
+    """Nats a character of the held-out rated poems less those of the test set."""
 
     poems_per_second: float | None = None
-    """How many samples it wrote a second."""
+    """How many samples it wrote a second of processor time."""
     size: int | None = None
     """Bytes of its files."""
 
@@ -77,13 +87,285 @@ class Verdict:
     """What was measured, by name, for the record."""
 
 
-def judge(champion: Report, challenger: Report, origin: Report | None = None) -> Verdict:
-    """Whether `challenger` may stand beside `champion`; never raises.
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How much worse is too much, and why so much.
+
+    Bounds named `_drift` hold against the origin, the others against the champion: nights add up,
+    and twenty that each lose a percent within their bound would have lost a fifth.
+    """
+
+    perplexity: float = 1.01
+    """Ratio to the champion's, by the upper end of a 95 % interval: what may be worse by more than
+    a percent must not pass by luck."""
+    perplexity_drift: float = 1.02
+    """The same to the origin's, as measured: between them a hundred nights may lie."""
+    leak: float = 0.8
+    """Nor may it fall below this in one night: no honest one gains a fifth, but one that has read
+    the test poems does. A person may still promote such a checkpoint by hand."""
+    distinct_2: float = 0.98
+    """Ratio to the champion's."""
+    distinct_2_drift: float = 0.97
+    """Ratio to the origin's."""
+    repetition: float = 0.005
+    """More of it than the champion's."""
+    repetition_drift: float = 0.01
+    """More of it than the origin's."""
+    likeness: float = 0.003
+    """More of it than the champion's."""
+    likeness_drift: float = 0.006
+    """More of it than the origin's."""
+    odds: float = 0.5
+    """Less than the champion's, nats."""
+    odds_drift: float = 1.0
+    """Less than the origin's, nats."""
+    share: float = 0.2
+    """What a character's share of the samples may rise over the champion's."""
+    share_drift: float = 0.4
+    """The same over the origin's."""
+    surprise: float = 0.1
+    """How much surer than the champion it may be of rated poems, beside poets' ones, nats."""
+    pace: float = 0.8
+    """Ratio to the champion's samples a second."""
+    size: int = 24 * 2**20
+    """Bytes."""
+    growth: float = 1.25
+    """Ratio to the champion's size."""
+
+
+class _MissingError(ValueError):
+    """A figure is missing or not a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What is judged, by what, and what was found on the way."""
+
+    champion: Report
+    challenger: Report
+    origin: Report | None
+    bounds: Bounds
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def rivals(self) -> Iterator[tuple[Report, str, bool]]:
+        """Those that the challenger is compared with: report, name, whether it is the origin."""
+        yield self.champion, "the champion", False
+        if self.origin is not None:
+            yield self.origin, "the origin", True
+
+
+_Check = Callable[[_Case], Iterator[str]]
+
+RESAMPLES = 2000
+"""How often the test poems are drawn anew for the interval (paired bootstrap: Koehn 2004)."""
+_UPPER = 0.975
+
+
+def judge(
+    champion: Report,
+    challenger: Report,
+    origin: Report | None = None,
+    *,
+    bounds: Bounds = Bounds(),
+) -> Verdict:
+    """Whether `challenger` may stand beside `champion`. An error on the way is a no, never raised.
 
     Args:
         champion: What is in service.
         challenger: What would like to be.
-        origin: The checkpoint that the cell's learning began from, or small losses would add up
-            night by night; None where the champion is it.
+        origin: The checkpoint that the cell's learning began from; None where the champion is it.
+        bounds: How much worse is too much.
     """
-    raise NotImplementedError
+    case = _Case(champion=champion, challenger=challenger, origin=origin, bounds=bounds)
+    reasons: list[str] = []
+    for check in CHECKS:
+        try:
+            reasons += check(case)
+        except _MissingError as error:
+            reasons.append(str(error))
+        except Exception as error:
+            name = check.__name__.strip("_")
+            reasons.append(f"the gate itself failed: {name}: {type(error).__name__}: {error}")
+    return Verdict(passed=not reasons, reasons=tuple(reasons), figures=case.figures)
+
+
+# --- the checks ------------------------------------------------------------------------------
+
+
+def _comparable(case: _Case) -> Iterator[str]:
+    """Same cell, vocabulary and material: else no figure means anything."""
+    for rival, name, is_origin in case.rivals():
+        for field_name in ("cell", "vocabulary", "material", *(["held_out"] * (not is_origin))):
+            ours, theirs = getattr(case.challenger, field_name), getattr(rival, field_name)
+            if not ours or ours != theirs:
+                yield f"{field_name} is not that of {name}"
+
+
+def _perplexity(case: _Case) -> Iterator[str]:
+    """It predicts poets' poems as well, told the form only and told what it is told in service."""
+    bounds = case.bounds
+    for kind in ("nats", "told"):
+        ours, theirs, characters = _paired(case.challenger, case.champion, kind)
+        ratio, upper = _ratio(ours - theirs, characters), _upper(ours - theirs, characters)
+        label = f"perplexity ({kind}) to the champion's"
+        case.figures.update({label: ratio, f"{label}, at most": upper})
+        if not upper <= bounds.perplexity:
+            yield f"{label}: at most {upper:.4f}, over {bounds.perplexity}"
+        if ratio < bounds.leak:
+            yield f"{label}: {ratio:.4f}, under {bounds.leak}: has it read the test poems?"
+
+
+def _drift(case: _Case) -> Iterator[str]:
+    """All nights together have not cost it much of that."""
+    if case.origin is None:
+        return
+    for kind in ("nats", "told"):
+        ours, theirs, characters = _paired(case.challenger, case.origin, kind)
+        label, ratio = f"perplexity ({kind}) to the origin's", _ratio(ours - theirs, characters)
+        case.figures[label] = ratio
+        if not ratio <= case.bounds.perplexity_drift:
+            yield f"{label}: {ratio:.4f}, over {case.bounds.perplexity_drift}"
+
+
+def _paired(challenger: Report, rival: Report, kind: str) -> tuple[Numbers, Numbers, Numbers]:
+    """Nats of both and characters of the same poems."""
+    ours, theirs = _row(challenger, kind), _row(rival, kind)
+    characters = _row(challenger, "characters")
+    if not np.array_equal(characters, _row(rival, "characters")):
+        raise _MissingError(f"the test poems of {rival.checkpoint} are others")
+    if not len(ours) == len(theirs) == len(characters) or characters.min() <= 0:
+        raise _MissingError(f"{kind} and characters are not of the same poems")
+    return ours, theirs, characters
+
+
+def _ratio(difference: Numbers, characters: Numbers) -> float:
+    """The ratio of perplexities, from the differences in nats."""
+    return math.exp(float(difference.sum() / characters.sum()))
+
+
+def _upper(difference: Numbers, characters: Numbers) -> float:
+    """The upper end of the 95 % interval of `_ratio`."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(len(difference), size=(RESAMPLES, len(difference)))
+    logs = difference[drawn].sum(axis=1) / characters[drawn].sum(axis=1)
+    return math.exp(float(np.quantile(logs, _UPPER)))
+
+
+def _promises(case: _Case) -> Iterator[str]:
+    """What every delivered poem is promised to be."""
+    for name, wanted in (("rules", 1), ("opened", 1), ("copied", 0), ("failed", 0)):
+        if (found := _number(case.challenger, name)) != wanted:
+            yield f"{name} is {found:g}, not {wanted}"
+
+
+def _variety(case: _Case) -> Iterator[str]:
+    """Its poems differ as much, within and among themselves, and read as well."""
+    bounds = case.bounds
+    for rival, name, is_origin in case.rivals():
+        ratio = _number(case.challenger, "distinct_2") / _number(rival, "distinct_2")
+        case.figures[f"distinct_2, to {name}"] = ratio
+        bound = bounds.distinct_2_drift if is_origin else bounds.distinct_2
+        if not ratio >= bound:
+            yield f"distinct_2, to {name}: {ratio:.4f}, under {bound}"
+        for metric, sign in (("repetition", 1), ("likeness", 1), ("odds", -1)):
+            worse = sign * (_number(case.challenger, metric) - _number(rival, metric))
+            case.figures[f"{metric}, worse than {name}"] = worse
+            bound = getattr(bounds, f"{metric}_drift" if is_origin else metric)
+            if not worse <= bound:
+                yield f"{metric}, worse than {name}: {worse:.4f}, over {bound}"
+
+
+def _one_word_everywhere(case: _Case) -> Iterator[str]:
+    """No character spreads through its poems: what a brigade would want."""
+    for rival, name, is_origin in case.rivals():
+        ours, theirs = _shares(case.challenger), _shares(rival)
+        rises = {char: share - theirs.get(char, 0.0) for char, share in ours.items()}
+        char = max(rises, key=rises.__getitem__, default="")
+        rise = rises.get(char, 0.0)
+        case.figures[f"share of a character, over {name}"] = rise
+        bound = case.bounds.share_drift if is_origin else case.bounds.share
+        if not rise <= bound:
+            yield f"{char} stands in {rise:.2f} more of its poems than of {name}, over {bound}"
+
+
+def _learnt_by_heart(case: _Case) -> Iterator[str]:
+    """It is not much surer of rated poems than poets' poems make it."""
+    both = (case.champion, case.challenger)
+    if all(report.surprise is None and report.pairs == 0 for report in both):
+        return  # No rated poem is held out; whether it may pass so, says `_liked`.
+    surer = _number(case.champion, "surprise") - _number(case.challenger, "surprise")
+    case.figures["surer of rated poems, nats"] = surer
+    if not surer <= case.bounds.surprise:
+        yield f"surer of rated poems by {surer:.3f} nats, over {case.bounds.surprise}"
+
+
+def _liked(case: _Case) -> Iterator[str]:
+    """It orders rated poems as readers do, at least as often.
+
+    Where no held-out pair says how often that is, only what learnt from no rating may pass:
+    ratings are what can be forged, and nothing that they did may go into service unseen.
+    """
+    pairs = _number(case.challenger, "pairs")
+    if pairs != _number(case.champion, "pairs"):
+        yield "win_rate: the champion was asked about other pairs"
+    elif not pairs:
+        if case.challenger.snapshot != "":
+            yield "win_rate: learnt from ratings, or not known, and no held-out pair to show how"
+    else:
+        ours, theirs = (_number(report, "win_rate") for report in (case.challenger, case.champion))
+        case.figures["win_rate, over the champion"] = ours - theirs
+        if not ours >= theirs:
+            yield f"win_rate is {ours:.3f}, under the champion's {theirs:.3f}"
+
+
+def _burden(case: _Case) -> Iterator[str]:
+    """It costs as little."""
+    pace = _number(case.challenger, "poems_per_second") / _number(case.champion, "poems_per_second")
+    size, before = _number(case.challenger, "size"), _number(case.champion, "size")
+    case.figures.update({"pace, to the champion": pace, "size": size})
+    if not pace >= case.bounds.pace:
+        yield f"pace, to the champion: {pace:.2f}, under {case.bounds.pace}"
+    if not 0 < size <= min(case.bounds.size, case.bounds.growth * before):
+        yield f"size is {size:.0f} bytes; the champion's is {before:.0f}"
+
+
+CHECKS: tuple[_Check, ...] = (
+    _comparable,
+    _perplexity,
+    _drift,
+    _promises,
+    _variety,
+    _one_word_everywhere,
+    _learnt_by_heart,
+    _liked,
+    _burden,
+)
+"""All of them; a challenger must pass each."""
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def _number(report: Report, name: str) -> float:
+    """A figure of a report; _MissingError if it is not there, or no finite number."""
+    value = getattr(report, name)
+    if value is None or not math.isfinite(value):
+        raise _MissingError(f"{name} of {report.checkpoint} is {value}")
+    return float(value)
+
+
+def _row(report: Report, name: str) -> Numbers:
+    """A row of figures, as `_number`."""
+    values = getattr(report, name)
+    row = np.asarray([] if values is None else values, dtype=np.float64)
+    if not row.size or not np.isfinite(row).all():
+        raise _MissingError(f"{name} of {report.checkpoint} is missing or not all numbers")
+    return row
+
+
+def _shares(report: Report) -> Mapping[str, float]:
+    """The shares of characters, as `_number`."""
+    shares = report.commonest
+    if shares is None or not all(map(math.isfinite, shares.values())):
+        raise _MissingError(f"commonest of {report.checkpoint} is missing or not all numbers")
+    return shares

@@ -133,16 +133,12 @@ class KnownLines:
 
     def __init__(self, lines: Iterable[npt.NDArray[np.uint32]]) -> None:
         """Index lines, given as arrays of code points (N, length); 0 stands for no character."""
-        blocks = list(lines)
+        self._blocks = list(lines)
         self._whole = np.unique(
-            np.concatenate([_hashes(block, block.shape[1]).ravel() for block in blocks])
+            np.concatenate([_hashes(block, block.shape[1]).ravel() for block in self._blocks])
         )
-        self._parts = {
-            n: np.unique(
-                np.concatenate([_without_gaps(block, n) for block in blocks if block.shape[1] >= n])
-            )
-            for n in range(1, max(block.shape[1] for block in blocks) + 1)
-        }
+        # Made when first asked for: who only looks for whole lines need not wait.
+        self._part = lru_cache(maxsize=None)(self._index)
 
     @classmethod
     def of(cls, verses: Mapping[FormName, Verses], vocabulary: Vocabulary) -> "KnownLines":
@@ -158,13 +154,19 @@ class KnownLines:
 
     def found(self, line: str, n: int) -> npt.NDArray[np.bool_]:
         """Which n-grams of `line` stand in a line, from the left."""
-        if n not in self._parts or n > len(line):
-            return np.zeros(max(0, len(line) - n + 1), dtype=np.bool_)
-        return _isin(_hashes(_codes(line), n)[0], self._parts[n])
+        if n > len(line):
+            return np.zeros(0, dtype=np.bool_)
+        return _isin(_hashes(_codes(line), n)[0], self._part(n))
 
     def longest(self, line: str) -> int:
         """The length of the longest substring of `line` that stands in a line."""
         return next((n for n in range(len(line), 0, -1) if self.found(line, n).any()), 0)
+
+    def _index(self, n: int) -> Hashes:
+        """The hashes of all n-grams of the lines, sorted, each once."""
+        long = [block for block in self._blocks if block.shape[1] >= n]
+        nothing = np.zeros(0, dtype=np.uint64)
+        return np.unique(np.concatenate([nothing, *(_without_gaps(block, n) for block in long)]))
 
 
 def novelty(poems: Sequence[Lines], known: KnownLines) -> Novelty:

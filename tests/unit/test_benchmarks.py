@@ -14,7 +14,6 @@ from benchmarks.figures import Folder, Part, measure_all
 from benchmarks.measures import Bench
 from benchmarks.ngram import NGram
 from benchmarks.ours import Ask
-from benchmarks.poems import openings
 from benchmarks.quality import Plan
 from benchmarks.recital import Manner, length_penalty, recite
 from benchmarks.report import quality_page, samples_page
@@ -23,7 +22,7 @@ from engine.verse.forms import FormName
 from tests.fakes.models import small_checkpoint, small_dataset, write_model
 from tests.fakes.poems import by_rule
 from trainer.corpus import Era, Split
-from trainer.dataset import Verses, build
+from trainer.dataset import Verses, build, openings
 from trainer.evaluate import score
 
 

@@ -1,0 +1,294 @@
+"""Looks closely at a checkpoint, and writes down what the gate asks for.
+
+Test poems are scored as `trainer.evaluate` does. Samples are written as people get them, by the
+engine's own writer with its usual temperature and number of candidates; openings and seeds are
+fixed, so the same checkpoint and material give the same report, but for the pace. What should hold
+by construction is counted all the same, and copies are looked for in the corpus itself: what a
+checkpoint says of its corpus is not believed.
+"""
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from engine.checkpoint import Checkpoint
+from engine.critic import Critic
+from engine.jobs import USUAL_TEMPERATURE, Job, Poem
+from engine.settings import EngineSettings
+from engine.verse.forms import FormName
+from engine.vocabulary import UNKNOWN, Vocabulary
+from engine.writer import Writer
+from trainer.corpus import Era, Split
+from trainer.dataset import Dataset, Verses, openings
+from trainer.evaluate import Score, nats_of, score_poems, tone_labels
+from trainer.gate import Report
+from trainer.metrics import KnownLines, Specimen, distinct, likeness, repetition, rule_rates
+
+POEMS = 160
+"""Samples: of each form ten openings, and of each opening `ALIKE` poems."""
+ALIKE = 4
+"""Samples that share form and opening, so that it can be told how alike they are."""
+_CANDIDATES = int(EngineSettings.model_fields["candidates"].default)
+_SLOTS = int(EngineSettings.model_fields["slots"].default)
+
+
+class Rated(Protocol):
+    """A rated poem, as far as it is looked at (`trainer.feedback.Example`)."""
+
+    @property
+    def poem(self) -> str:
+        """Its id."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Its lines; what a person gave is a character there that no vocabulary has."""
+
+    @property
+    def form(self) -> FormName:
+        """Its form."""
+
+
+class Wins(Protocol):
+    """How often a checkpoint orders poems as readers do (`trainer.preference.WinRate`)."""
+
+    @property
+    def share(self) -> float:
+        """Of the pairs; NaN where there is none."""
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """One poem that was asked for."""
+
+    job: Job
+    poem: Poem | None
+    """None where the job failed."""
+
+
+def examine(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    held_out: Sequence[Rated],
+    *,
+    wins: Wins,
+    critic: Mapping[str, Tensor] | None,
+    seed: int,
+    poems: int = POEMS,
+) -> Report:
+    """Report on a checkpoint.
+
+    Args:
+        checkpoint: What is looked at.
+        dataset: The clean corpus, whose Tang test poems are scored; nothing of a night's mix.
+        held_out: Rated poems that training never reads.
+        wins: How often the checkpoint orders them as readers do.
+        critic: The weights of the one critic that judges every checkpoint of a night. None where
+            there is none; then nothing passes.
+        seed: Of the samples.
+        poems: How many samples; rounded down to a multiple of four forms and of `ALIKE`.
+    """
+    plain = _scores(checkpoint, dataset, told=False)
+    begun = time.process_time()
+    samples = list(_write(checkpoint, dataset, seed=seed, poems=poems))
+    seconds = time.process_time() - begun
+    written = [sample for sample in samples if sample.poem is not None]
+    return Report(
+        checkpoint=checkpoint.id,
+        cell=checkpoint.shape.cell,
+        vocabulary=_digest(checkpoint.vocabulary.chars),
+        material=_material(dataset, critic, seed=seed, poems=poems),
+        held_out=_digest(sorted({one.poem for one in held_out})),
+        snapshot=checkpoint.report.get("snapshot"),
+        characters=tuple(score.characters for score in plain),
+        nats=tuple(score.nats for score in plain),
+        told=tuple(score.nats for score in _scores(checkpoint, dataset, told=True)),
+        rules=_kept(written, "all"),
+        opened=_kept(written, "opening"),
+        copied=_copied(written, dataset),
+        failed=len(samples) - len(written),
+        distinct_2=distinct(map(_lines, written), 2),
+        repetition=_mean(repetition(_lines(sample)) for sample in written),
+        likeness=_likeness(written),
+        odds=_odds(written, checkpoint.vocabulary, critic),
+        commonest=_commonest(written),
+        surprise=_surprise(checkpoint, held_out, plain),
+        poems_per_second=len(written) / max(seconds, 1e-9),
+        size=_size(checkpoint),
+        pairs=wins.pairs,
+        win_rate=wins.share,
+    )
+
+
+# --- samples ---------------------------------------------------------------------------------
+
+
+def _write(checkpoint: Checkpoint, dataset: Dataset, *, seed: int, poems: int) -> Iterator[_Sample]:
+    """The samples in the order that they were asked for."""
+    writer = Writer(checkpoint, slots=_SLOTS, candidates=_CANDIDATES)
+    jobs = _jobs(checkpoint, dataset, seed=seed, poems=poems)
+    for job in jobs:
+        writer.add(job)
+    poems_of: dict[str, Poem] = {}
+    while not writer.idle:
+        found = writer.step()
+        poems_of.update({each.job_id: each for each in found if isinstance(each, Poem)})
+    return (_Sample(job=job, poem=poems_of.get(job.id)) for job in jobs)
+
+
+def _jobs(checkpoint: Checkpoint, dataset: Dataset, *, seed: int, poems: int) -> list[Job]:
+    """Of each form other openings, so that there are many."""
+    forms = list(FormName)
+    each = max(1, poems // (len(forms) * ALIKE))
+    heads = openings(dataset, each * len(forms))
+    asked = [
+        (form, head)
+        for number, form in enumerate(forms)
+        for head in heads[number :: len(forms)]
+        for _ in range(ALIKE)
+    ]
+    return [
+        Job(
+            id=str(number),
+            client="gate",
+            chat="gate",
+            form=form,
+            cell=checkpoint.shape.cell,
+            temperature=USUAL_TEMPERATURE,
+            seed=seed * 1_000_003 + number,
+            opening=head,
+        )
+        for number, (form, head) in enumerate(asked)
+    ]
+
+
+def _lines(sample: _Sample) -> tuple[str, ...]:
+    return sample.poem.lines if sample.poem is not None else ()
+
+
+def _kept(samples: Sequence[_Sample], rule: str) -> float | None:
+    """The share that keeps a rule, or `all`; None if there are no samples."""
+    if not samples:
+        return None
+    specimens = (
+        Specimen(lines=_lines(sample), opening=sample.job.opening, form=sample.job.form)
+        for sample in samples
+    )
+    return rule_rates(specimens)[rule]
+
+
+def _copied(samples: Sequence[_Sample], dataset: Dataset) -> int:
+    """How many lines stand in the corpus, in whichever split."""
+    splits = [dataset.select(split, Era) for split in Split]
+    known = [KnownLines.of(verses, dataset.vocabulary) for verses in splits if verses]
+    lines = [line for sample in samples for line in _lines(sample)]
+    return sum(any(part.has_line(line) for part in known) for line in lines)
+
+
+def _likeness(samples: Iterable[_Sample]) -> float | None:
+    """Mean over the groups that share form and opening."""
+    groups: defaultdict[tuple[FormName, str], list[tuple[str, ...]]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.job.form, sample.job.opening].append(_lines(sample))
+    return _mean(likeness(group) for group in groups.values() if len(group) > 1)
+
+
+def _odds(
+    samples: Sequence[_Sample], vocabulary: Vocabulary, critic: Mapping[str, Tensor] | None
+) -> float | None:
+    """Mean log odds of the samples by a critic."""
+    if critic is None or len(critic["characters.weight"]) != len(vocabulary):
+        return None
+    judge = Critic.of(critic)
+    groups: defaultdict[FormName, list[tuple[int, ...]]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.job.form].append(tuple(vocabulary.encode("".join(_lines(sample)))))
+    return _mean(odds for form, poems in groups.items() for odds in judge.odds(poems, form))
+
+
+def _commonest(samples: Sequence[_Sample]) -> dict[str, float]:
+    """The share of the samples that hold each character, where it is asked of none of them."""
+    counts = Counter(
+        char
+        for sample in samples
+        for char in set("".join(_lines(sample))) - set(sample.job.opening)
+    )
+    return {char: count / len(samples) for char, count in counts.most_common() if count > 1}
+
+
+# --- scores ----------------------------------------------------------------------------------
+
+
+def _scores(checkpoint: Checkpoint, dataset: Dataset, *, told: bool) -> list[Score]:
+    """The score of each of the Tang test poems, form by form."""
+    model = checkpoint.model()
+    tones = tone_labels(checkpoint.vocabulary) if told else None
+    return [
+        score
+        for form, verses in dataset.select(Split.TEST, [Era.TANG]).items()
+        for score in score_poems(
+            model, form, verses, unknown_types=checkpoint.unknown_types, tones=tones
+        )
+    ]
+
+
+def _surprise(
+    checkpoint: Checkpoint, held_out: Sequence[Rated], test: Sequence[Score]
+) -> float | None:
+    """Nats a character of rated poems less those of the test poems; None if there are none."""
+    model, vocabulary = checkpoint.model(), checkpoint.vocabulary
+    rows: defaultdict[FormName, list[list[int]]] = defaultdict(list)
+    for one in {one.poem: one for one in held_out}.values():
+        rows[one.form].append(vocabulary.encode("".join(one.lines)))
+    nats, characters = 0.0, 0
+    for form, part in rows.items():
+        tokens = np.array(part, dtype=np.uint16)
+        verses = Verses(tokens=tokens, rhymes=np.zeros(len(part), dtype=np.uint8))
+        ours = tokens != UNKNOWN  # what a person gave says nothing of the model
+        nats += float(nats_of(model, form, verses)[ours].sum())
+        characters += int(ours.sum())
+    if not characters or not test:
+        return None
+    whole = sum(score.nats for score in test) / sum(score.characters for score in test)
+    return nats / characters - whole
+
+
+# --- the rest --------------------------------------------------------------------------------
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    """Bytes: two for each number, and the tradition as it is packed."""
+    parts = (checkpoint.weights, checkpoint.critic, checkpoint.theme)
+    numbers = sum(p.numel() for part in parts if part is not None for p in part.values())
+    return 2 * numbers + len(checkpoint.tradition.to_bytes())
+
+
+def _material(
+    dataset: Dataset, critic: Mapping[str, Tensor] | None, *, seed: int, poems: int
+) -> str:
+    weights = [] if critic is None else [critic[name].numpy().tobytes() for name in sorted(critic)]
+    return _digest([dataset.fingerprint, str(seed), str(poems), *weights])
+
+
+def _digest(parts: Iterable[str | bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    known = list(values)
+    return fmean(known) if known else None
