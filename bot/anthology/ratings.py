@@ -34,6 +34,18 @@ WORTH = case(
 count instead, five worth 1 and one 0."""
 
 _PAGE = 1000
+_OF_POEM = [
+    "lines",
+    "form",
+    "rhyme",
+    "cell",
+    "checkpoint",
+    "seed",
+    "temperature",
+    "theme",
+    "opening",
+]
+_OF_RATING = ["poem", "vote", "stars", "rater", "chat", "at"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +70,9 @@ class TrainingRating:
     """The temperature it was written at."""
     theme: str
     """What it was asked to be about; may be empty."""
+    opening: str
+    """What it was asked to begin with, or the frame it was written in, as typed: a person's own
+    words, no matter for a model. A rewriting's frame holds all that was kept."""
     vote: int | None
     """1 for 👍, -1 for 👎; None where only stars were given."""
     stars: int | None
@@ -71,6 +86,13 @@ class TrainingRating:
     """The pseudonym of the chat that it was given in."""
     at: datetime
     """When it was given or last changed."""
+
+    @property
+    def worth(self) -> float:
+        """What it says of the poem, 0 to 1, as `WORTH` has it."""
+        if self.stars is not None:
+            return (self.stars - 1) / 4
+        return ((self.vote or 0) + 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,10 +266,8 @@ async def _drop(session: AsyncSession, row: RatingRow) -> None:
 
 def _training_page(after: tuple[str, str]) -> Select[*tuple[Any, ...]]:
     """The ratings that may train the model, from the first beyond that poem and rater."""
-    of_poem = ("lines", "form", "rhyme", "cell", "checkpoint", "seed", "temperature", "theme")
-    of_rating = ("poem", "vote", "stars", "rater", "chat", "at")
-    columns = [getattr(PoemRow, name) for name in of_poem]
-    columns += [getattr(RatingRow, name) for name in of_rating]
+    columns = [getattr(PoemRow, name) for name in _OF_POEM]
+    columns += [getattr(RatingRow, name) for name in _OF_RATING]
     return (
         select(*columns)
         .select_from(RatingRow)

@@ -22,8 +22,9 @@ async def write(
     count: int = 1,
     age_days: float = 0.0,
     glyphs: str = "月",
+    lines: tuple[str, ...] = a_poem(a_job()).lines,
 ) -> None:
-    """`person` asked for `count` poems, which `chat` was shown so long ago."""
+    """`person` asked for `count` poems of these `lines`, which `chat` was shown so long ago."""
     context = Context(
         address=Address(chat=chat),
         language=Language.ZH,
@@ -33,8 +34,8 @@ async def write(
         person=person,
         theme="邊塞",
     )
-    others = tuple(a_poem(a_job(job)) for _ in range(count - 1))
-    await anthology.poems.record(replace(a_poem(a_job(job)), others=others), context)
+    poem = replace(a_poem(a_job(job)), lines=lines)
+    await anthology.poems.record(replace(poem, others=(poem,) * (count - 1)), context)
     shown_at = datetime.now(UTC) - timedelta(days=age_days)
     shown = update(PoemRow).where(PoemRow.job == job).values(shown_at=shown_at)
     await anthology.poems._database.transact(lambda session: session.execute(shown))

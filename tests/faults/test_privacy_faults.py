@@ -19,6 +19,7 @@ from bot.style import Style
 from bot.submit import Context
 from engine.jobs import Cell
 from tests.fakes.jobs import a_job, a_poem
+from trainer.feedback import take_snapshot
 
 PSEUDONYMS = Pseudonyms(b"test")
 PERSON, OTHER = "telegram:4204204204", "telegram:77"
@@ -68,13 +69,22 @@ async def learners(anthology):
     return {rating.rater async for rating in anthology.ratings.training_ratings()}
 
 
+async def snapshot(anthology, *, without=None):
+    """What the next training would learn from, and what it would be had somebody never been."""
+    ratings = [rating async for rating in anthology.ratings.training_ratings()]
+    return take_snapshot(rating for rating in ratings if rating.rater != without)
+
+
 async def test_fault_32_the_next_training_set_lacks_whoever_took_consent_back(anthology):
     await write(anthology, "tg:1", chat=GROUP, person=PERSON)
     for person in (PERSON, OTHER):
         await anthology.ratings.vote("tg:1", person=person, chat=GROUP, vote=1)
         await anthology.people.answer(person, given=True, language=Language.ZH)
     assert await learners(anthology) == {PSEUDONYMS.of(PERSON), PSEUDONYMS.of(OTHER)}
+    without_them = await snapshot(anthology, without=PSEUDONYMS.of(PERSON))
+    assert (await snapshot(anthology)).digest != without_them.digest
     await anthology.people.answer(PERSON, given=False, language=Language.ZH)
+    assert (await snapshot(anthology)).digest == without_them.digest
     left = await learners(anthology)
     print(f"fault 32: consent withdrawn, ratings of theirs left {len(left) - 1}")
     assert left == {PSEUDONYMS.of(OTHER)}
@@ -103,6 +113,8 @@ async def test_fault_32_nothing_is_left_of_whoever_is_forgotten(anthology):
     assert PSEUDONYMS.of(PERSON) in await learners(anthology)
     before = await rows_about(anthology, PERSON)
     assert set(before) == set(Base.metadata.tables)
+    without_them = await snapshot(anthology, without=PSEUDONYMS.of(PERSON))
+    assert len((await snapshot(anthology)).examples) == 5
 
     await anthology.people.forget(PERSON, own_chat=PERSON)
 
@@ -110,6 +122,10 @@ async def test_fault_32_nothing_is_left_of_whoever_is_forgotten(anthology):
     print(f"fault 32: of {len(before)} rows about a person {len(left)} are left")
     assert left == []
     assert await learners(anthology) == {PSEUDONYMS.of(OTHER)}
+    after = await snapshot(anthology)
+    print(f"fault 32: the next snapshot is {after.digest[:16]}, that of the others alone as well")
+    assert len(after.examples) == 2
+    assert after == without_them
     shared = await anthology.poems.get("tg:2")
     assert (shared.asker, shared.theme) == (None, "")
     assert (await anthology.people.holdings(OTHER)).ratings == 2
