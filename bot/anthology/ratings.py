@@ -71,8 +71,8 @@ class TrainingRating:
     theme: str
     """What it was asked to be about; may be empty."""
     opening: str
-    """What it was asked to begin with, or the frame it was written in, as typed: a person's own
-    words, no matter for a model. A rewriting's frame holds all that was kept."""
+    """What it was asked to begin with, or the frame it was written in, as typed; that of a
+    rewriting holds all that was kept. No model may learn from these characters."""
     vote: int | None
     """1 for 👍, -1 for 👎; None where only stars were given."""
     stars: int | None
