@@ -110,7 +110,7 @@ def main(
         verdicts = [check(cut_lines(text, length)) for text in texts]
         figures[name] = {
             "nats": round(nats(loaded, form, poems), 3),
-            "odds": sum(critic.odds(poems, form)) / count if critic is not None else None,
+            "odds": sum(critic.hear(poems, form)[1]) / count if critic is not None else None,
             "rhyme": sum(Rule.RHYME not in v.broken() for v in verdicts) / count,
             "all_rules": sum(v.ok for v in verdicts) / count,
         }

@@ -7,6 +7,7 @@
         tradition.zip         lines, company and endings of the corpus (`engine.tradition`)
         critic.safetensors    fp16; tells poets' poems from ours (`engine.critic`); may be absent
         theme.safetensors     fp16; where a poem on a theme begins (`engine.theme`); may be absent
+        preference.safetensors  fp16; what readers like (`engine.preference`); may be absent
         report.json           how it was trained and how well it does
         MANIFEST.json         sha256 of the others, written last
 
@@ -40,6 +41,7 @@ from engine.critic import Critic
 from engine.files import sync_folder
 from engine.jobs import Cell
 from engine.model import Model, Shape
+from engine.preference import Preference
 from engine.theme import ThemeEncoder
 from engine.tradition import Tradition
 from engine.verse.forms import FormName
@@ -49,9 +51,9 @@ from engine.vocabulary import Vocabulary
 FORMAT = 2
 """The version of the folder's layout. A reader refuses one it does not know."""
 MANIFEST = "MANIFEST.json"
-_CRITIC, _THEME = "critic.safetensors", "theme.safetensors"
+_CRITIC, _THEME, _PREFERENCE = (f"{part}.safetensors" for part in ("critic", "theme", "preference"))
 _FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "report.json")
-_OPTIONAL = {_CRITIC, _THEME}
+_OPTIONAL = {_CRITIC, _THEME, _PREFERENCE}
 
 
 class CheckpointError(RuntimeError):
@@ -92,6 +94,8 @@ class Checkpoint:
     """The critic's weights by name, fp32, if it has one."""
     theme: Mapping[str, Tensor] | None = None
     """The theme encoder's weights by name, fp32, if it has one."""
+    preference: Mapping[str, Tensor] | None = None
+    """What readers like, as weights by name, fp32, if it learnt that."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained and how well it does."""
 
@@ -114,6 +118,7 @@ def save(
     report: Mapping[str, Any],
     critic: Mapping[str, Tensor] | None = None,
     theme: Mapping[str, Tensor] | None = None,
+    preference: Mapping[str, Tensor] | None = None,
     now: datetime | None = None,
 ) -> Path:
     """Write a checkpoint under `parent` and return its folder.
@@ -135,7 +140,7 @@ def save(
         "tradition.zip": tradition.to_bytes(),
         "report.json": _to_json(dict(report)),
     }
-    further = {_CRITIC: critic, _THEME: theme}
+    further = {_CRITIC: critic, _THEME: theme, _PREFERENCE: preference}
     contents |= {name: _half(part) for name, part in further.items() if part is not None}
     digest = _sha256(contents["weights.safetensors"])
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
@@ -195,8 +200,9 @@ def load(folder: Path) -> Checkpoint:
         vocabulary = Vocabulary.parse(contents["vocabulary.txt"].decode())
         tradition = Tradition.from_bytes(contents["tradition.zip"])
         weights = load_tensors(contents["weights.safetensors"])
-        critic, theme = (
-            load_tensors(contents[name]) if name in contents else None for name in (_CRITIC, _THEME)
+        critic, theme, preference = (
+            load_tensors(contents[name]) if name in contents else None
+            for name in (_CRITIC, _THEME, _PREFERENCE)
         )
         report = json.loads(contents["report.json"])
         unknown_types = int(config["unknown_types"])
@@ -208,6 +214,8 @@ def load(folder: Path) -> Checkpoint:
         _check_weights(folder.name, Critic(len(vocabulary)), critic)
     if theme is not None:
         _check_weights(folder.name, ThemeEncoder(shape), theme)
+    if preference is not None:
+        _check_weights(folder.name, Preference(len(vocabulary)), preference)
     return Checkpoint(
         id=folder.name,
         shape=shape,
@@ -218,6 +226,7 @@ def load(folder: Path) -> Checkpoint:
         weights=_full(weights),
         critic=critic and _full(critic),
         theme=theme and _full(theme),
+        preference=preference and _full(preference),
         report=report,
     )
 

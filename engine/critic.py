@@ -5,7 +5,7 @@ likely a poet wrote it. Among candidates that all keep the rules, the one it dou
 (rejection by a discriminator: Azadi et al. 2018). Letters: B batch, T time, V vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -32,11 +32,18 @@ class Critic(nn.Module):
 
     def forward(self, tokens: Tensor, form: FormName) -> Tensor:
         """Log odds, (B, T) of one form to (B,)."""
+        return self.odds(self.reading(tokens, form))
+
+    def reading(self, tokens: Tensor, form: FormName) -> Tensor:
+        """What it sees in whole poems, (B, T) of one form to (B, 4 H)."""
         place = torch.tensor(places(form), device=tokens.device)
         x = self.drop(self.characters(tokens) + self.place(place))  # (B, T, E)
         read, _ = self.read(x)  # (B, T, 2 H)
-        seen = torch.cat([read.mean(1), read.amax(1)], 1)  # (B, 4 H)
-        odds: Tensor = self.judge(self.drop(seen))[:, 0]
+        return torch.cat([read.mean(1), read.amax(1)], 1)
+
+    def odds(self, reading: Tensor) -> Tensor:
+        """Log odds by what it sees, (B, 4 H) to (B,)."""
+        odds: Tensor = self.judge(self.drop(reading))[:, 0]
         return odds
 
     @classmethod
@@ -47,7 +54,8 @@ class Critic(nn.Module):
         return critic.eval()
 
     @torch.inference_mode()
-    def odds(self, poems: list[tuple[int, ...]], form: FormName) -> list[float]:
-        """Log odds of poems of one form, given as indices."""
-        found: list[float] = self(torch.tensor(poems), form).tolist()
-        return found
+    def hear(self, poems: Sequence[Sequence[int]], form: FormName) -> tuple[Tensor, list[float]]:
+        """Poems of one form, given as indices: what it sees in them, (B, 4 H), and log odds."""
+        reading = self.reading(torch.tensor(poems), form)
+        odds: list[float] = self.odds(reading).tolist()
+        return reading, odds

@@ -8,7 +8,7 @@ poem has to do with what was asked for.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,6 +47,8 @@ class Features:
     """Mean PPMI of what was asked for (opening, theme) with the rest of the poem, nats."""
     odds: float = 0.0
     """The critic's log odds that a poet wrote it; 0 where there is no critic."""
+    liking: float = 0.0
+    """How much readers would like it (`engine.preference`); 0 where nothing was learnt yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +71,8 @@ class Weights:
     """Per nat."""
     odds: float = 1.0
     """Per nat of log odds."""
-
-
-Preference = Callable[[Features], float]
-"""What readers like besides, in the same unit; learnt from ratings."""
-
-
-def no_preference(_features: Features) -> float:
-    """Where nothing was learnt yet."""
-    return 0.0
+    liking: float = 3.0
+    """Per unit of liking; decision 24."""
 
 
 def describe(candidate: Candidate, vocabulary: Vocabulary, tradition: Tradition) -> Features:
@@ -96,7 +91,7 @@ def describe(candidate: Candidate, vocabulary: Vocabulary, tradition: Tradition)
     )
 
 
-def score(features: Features, weights: Weights, preference: Preference = no_preference) -> float:
+def score(features: Features, weights: Weights) -> float:
     """How good a candidate looks; only differences mean anything."""
     low, high = weights.band
     return (
@@ -107,7 +102,7 @@ def score(features: Features, weights: Weights, preference: Preference = no_pref
         + weights.worn * features.worn
         + weights.relevance * features.relevance
         + weights.odds * features.odds
-        + preference(features)
+        + weights.liking * features.liking
     )
 
 

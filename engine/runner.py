@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell
 from engine.model import LAYERS, Model, places
+from engine.preference import Preference
 from engine.sampler import restrict, sample, sound
 from engine.sequence import Sequence
 from engine.theme import ThemeEncoder
@@ -58,6 +59,7 @@ class Runner:
         with torch.inference_mode():
             self._cell = _Cell(checkpoint.model().to(self.device))
             self._encoder = _encoder(checkpoint, self.device)
+            self._leaning = _leaning(checkpoint, self.device)
             self._masks = _mask_table(checkpoint).to(self.device)
             self._allocate(checkpoint)
 
@@ -124,7 +126,9 @@ class Runner:
         self._rhyme[row] = RHYME_INDEX[sequence.plan.rhyme]
         self._line_length[row] = sequence.form.line_length
         self._temperature[row] = sequence.job.temperature
-        self._bias[row] = self._theme_bias(sequence) if sequence.theme else 0.0
+        self._bias[row] = self._leaning.get(sequence.length, 0.0)
+        if sequence.theme:
+            self._bias[row] += self._theme_bias(sequence)
         for slot, index in _given_rhymes(sequence).items():
             self._rhymed[row, slot] = index
         length = sequence.length
@@ -289,6 +293,17 @@ def _encoder(checkpoint: Checkpoint, device: torch.device) -> ThemeEncoder | Non
     if checkpoint.theme is None:
         return None
     return ThemeEncoder.of(checkpoint.shape, checkpoint.theme).to(device)
+
+
+def _leaning(checkpoint: Checkpoint, device: torch.device) -> dict[int, Tensor]:
+    """What readers taught the checkpoint to lean to, (V,) for each length of a poem; may be empty.
+
+    `<unk>` is left as it is: the masks forbid it.
+    """
+    if checkpoint.preference is None:
+        return {}
+    preference = Preference.of(checkpoint.preference)
+    return {form.length: preference.leaning(form.length).to(device) for form in FORMS.values()}
 
 
 def _mask_table(checkpoint: Checkpoint) -> Tensor:

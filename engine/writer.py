@@ -13,12 +13,12 @@ import structlog
 
 from engine.beam import search
 from engine.checkpoint import Checkpoint
-from engine.critic import Critic
 from engine.jobs import Failure, Job, Outcome, Poem, Reason
 from engine.rerank import Candidate, Features, Weights, describe, order, score
 from engine.runner import Runner, Words
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence, make_sequence
+from engine.taste import Taste
 from engine.verse.checker import Rule, Violation, check, tone_marks
 from engine.verse.forms import cut_lines
 from engine.verse.plan import NoTemplateError
@@ -35,6 +35,7 @@ class _Passed:
 
     poem: Poem
     indices: tuple[int, ...]
+    asked: frozenset[int]
     features: Features
 
 
@@ -65,7 +66,7 @@ class Writer:
         self.scheduler = Scheduler(slots)
         self.runner = Runner(checkpoint, slots=slots, device=device)
         self.weights = Weights()
-        self.critic = Critic.of(checkpoint.critic) if checkpoint.critic is not None else None
+        self.taste = Taste.of(checkpoint)
         self._requests: dict[str, _Request] = {}
         self._refused: list[Outcome] = []
 
@@ -154,7 +155,14 @@ class Writer:
             return
         candidate = _candidate(sequence, words)
         features = describe(candidate, self.checkpoint.vocabulary, self.checkpoint.tradition)
-        request.passed.append(_Passed(poem=poem, indices=words.indices, features=features))
+        request.passed.append(
+            _Passed(
+                poem=poem,
+                indices=words.indices,
+                asked=frozenset(candidate.opening),
+                features=features,
+            )
+        )
 
     def _conclude(self, request: _Request) -> Outcome | None:
         """The outcome of a job whose candidates are complete; None if a new round begins."""
@@ -179,15 +187,15 @@ class Writer:
 
     def _ranking(self, job: Job, passed: list[_Passed]) -> list[int]:
         """The candidates that may be shown, from the best to the worst."""
-        odds = [0.0] * len(passed)
-        if self.critic is not None and len(passed) > 1:
-            odds = self.critic.odds([one.indices for one in passed], job.form)
-        return order(
-            [
-                score(replace(one.features, odds=its), self.weights)
-                for one, its in zip(passed, odds, strict=True)
-            ]
+        if len(passed) == 1:
+            return [0]
+        features = self.taste.complete(
+            [one.indices for one in passed],
+            [one.asked for one in passed],
+            [one.features for one in passed],
+            job.form,
         )
+        return order([score(each, self.weights) for each in features])
 
     def _repeats_the_corpus(self, sequence: Sequence, words: Words) -> bool:
         """Whether a line that is not wholly given stands in the corpus."""

@@ -157,17 +157,17 @@ def arrays(poems: Iterable[CorpusPoem], vocabulary: Vocabulary) -> dict[FormName
     rows: defaultdict[FormName, list[list[int]]] = defaultdict(list)
     for poem in poems:
         rows[poem.form.name].append(vocabulary.encode(poem.text))
-    rhyme_bits = _rhyme_bits(vocabulary)
     return {
-        form: _verses(form, np.array(part, dtype=np.uint16), rhyme_bits)
+        form: verses_of(form, np.array(part, dtype=np.uint16), vocabulary)
         for form, part in rows.items()
     }
 
 
-def _verses(form: FormName, tokens: Indices, rhyme_bits: npt.NDArray[np.uint32]) -> Verses:
+def verses_of(form: FormName, tokens: Indices, vocabulary: Vocabulary) -> Verses:
+    """Poems of one form, given as indices (N, T), with the rhyme group of each."""
     line_length = FORMS[form].line_length
     ends = tokens[:, line_length - 1 :: line_length]
-    return Verses(tokens=tokens, rhymes=_rhyme_groups(rhyme_bits[ends]))
+    return Verses(tokens=tokens, rhymes=_rhyme_groups(_rhyme_bits(vocabulary)[ends]))
 
 
 def _by_split(

@@ -63,6 +63,7 @@ def _write_again(of: Checkpoint, parent: Path) -> Path:
         report=of.report,
         critic=of.critic,
         theme=of.theme,
+        preference=of.preference,
     )
 
 

@@ -58,4 +58,4 @@ def test_a_hearing_gives_a_critic_that_a_checkpoint_can_keep(tmp_path):
     assert isinstance(hearing, Hearing)
     again = Critic.of(critic.state_dict())
     poems = [tuple(range(1, 21)), tuple(range(2, 22))]
-    assert again.odds(poems, FormName.WUJUE) == critic.odds(poems, FormName.WUJUE)
+    assert again.hear(poems, FormName.WUJUE)[1] == critic.hear(poems, FormName.WUJUE)[1]

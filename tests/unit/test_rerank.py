@@ -17,6 +17,7 @@ USUAL = Features(nats=2.7, company=0.3, repetition=0.0, worn=0.2, relevance=0.4)
         {"nats": 5.0},
         {"company": 0.5},
         {"odds": -1.0},
+        {"liking": -0.1},
         {"repetition": 0.2},
         {"worn": 3.0},
         {"relevance": 0.0},
@@ -30,15 +31,6 @@ def test_inside_the_band_likelihood_does_not_matter():
     low, high = Weights().band
     inside = [score(replace(USUAL, nats=nats), Weights()) for nats in (low, 2.7, high)]
     assert inside[0] == inside[1] == inside[2]
-
-
-def test_a_learned_preference_has_its_say():
-    def dislikes_relevance(features):
-        return -100 * features.relevance
-
-    tame = replace(USUAL, relevance=0.0)
-    assert score(tame, Weights()) < score(USUAL, Weights())
-    assert score(tame, Weights(), dislikes_relevance) > score(USUAL, Weights(), dislikes_relevance)
 
 
 def test_equals_stay_in_their_order():
