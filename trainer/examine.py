@@ -26,8 +26,9 @@ from engine.verse.forms import FormName
 from engine.vocabulary import UNKNOWN, Vocabulary
 from engine.writer import Writer
 from trainer.corpus import Era, Split
-from trainer.dataset import Dataset, Verses, openings
+from trainer.dataset import Dataset, openings, verses_of
 from trainer.evaluate import Score, nats_of, score_poems, tone_labels
+from trainer.feedback import Example
 from trainer.gate import Report
 from trainer.metrics import KnownLines, Specimen, distinct, likeness, repetition, rule_rates
 
@@ -37,22 +38,6 @@ ALIKE = 4
 """Samples that share form and opening, so that it can be told how alike they are."""
 _CANDIDATES = int(EngineSettings.model_fields["candidates"].default)
 _SLOTS = int(EngineSettings.model_fields["slots"].default)
-
-
-class Rated(Protocol):
-    """A rated poem, as far as it is looked at (`trainer.feedback.Example`)."""
-
-    @property
-    def poem(self) -> str:
-        """Its id."""
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Its lines; what a person gave is a character there that no vocabulary has."""
-
-    @property
-    def form(self) -> FormName:
-        """Its form."""
 
 
 class Wins(Protocol):
@@ -79,7 +64,7 @@ class _Sample:
 def examine(
     checkpoint: Checkpoint,
     dataset: Dataset,
-    held_out: Sequence[Rated],
+    held_out: Sequence[Example],
     *,
     wins: Wins,
     critic: Mapping[str, Tensor] | None,
@@ -213,7 +198,7 @@ def _odds(
     groups: defaultdict[FormName, list[tuple[int, ...]]] = defaultdict(list)
     for sample in samples:
         groups[sample.job.form].append(tuple(vocabulary.encode("".join(_lines(sample)))))
-    return _mean(odds for form, poems in groups.items() for odds in judge.odds(poems, form))
+    return _mean(odds for form, poems in groups.items() for odds in judge.hear(poems, form)[1])
 
 
 def _commonest(samples: Sequence[_Sample]) -> dict[str, float]:
@@ -243,7 +228,7 @@ def _scores(checkpoint: Checkpoint, dataset: Dataset, *, told: bool) -> list[Sco
 
 
 def _surprise(
-    checkpoint: Checkpoint, held_out: Sequence[Rated], test: Sequence[Score]
+    checkpoint: Checkpoint, held_out: Sequence[Example], test: Sequence[Score]
 ) -> float | None:
     """Nats a character of rated poems less those of the test poems; None if there are none."""
     model, vocabulary = checkpoint.model(), checkpoint.vocabulary
@@ -252,9 +237,8 @@ def _surprise(
         rows[one.form].append(vocabulary.encode("".join(one.lines)))
     nats, characters = 0.0, 0
     for form, part in rows.items():
-        tokens = np.array(part, dtype=np.uint16)
-        verses = Verses(tokens=tokens, rhymes=np.zeros(len(part), dtype=np.uint8))
-        ours = tokens != UNKNOWN  # what a person gave says nothing of the model
+        verses = verses_of(form, np.array(part, dtype=np.uint16), vocabulary)
+        ours = verses.tokens != UNKNOWN  # what a person gave says nothing of the model
         nats += float(nats_of(model, form, verses)[ours].sum())
         characters += int(ours.sum())
     if not characters or not test:
@@ -268,7 +252,8 @@ def _surprise(
 
 def _size(checkpoint: Checkpoint) -> int:
     """Bytes: two for each number, and the tradition as it is packed."""
-    parts = (checkpoint.weights, checkpoint.critic, checkpoint.theme)
+    of = checkpoint
+    parts = (of.weights, of.critic, of.theme, of.preference)
     numbers = sum(p.numel() for part in parts if part is not None for p in part.values())
     return 2 * numbers + len(checkpoint.tradition.to_bytes())
 
