@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import time
 from datetime import UTC, datetime
 from functools import partial
 
@@ -174,47 +175,52 @@ def test_aliases_that_cannot_be_read_are_said_to_be_damaged(registry, text):
 # --- many at once ---
 
 
-def _contend(folder, checkpoint, fence, start, wins):
-    """Promote a checkpoint in place of whatever is champion, until it was done ten times."""
+def _contend(folder, pair, fences, barrier, swaps):
+    """Promote whichever of two is not champion, once under each fence, until one is refused."""
     registry = Registry(folder, bundled=folder)
-    start.wait()
-    won = stale = 0
-    while won < 10:
-        now = registry.champion(Cell.GRU).name
+    found: list[tuple[int, str, int, int]] = []
+    barrier.wait(50)
+    while len(found) < len(fences):
+        fence = fences[len(found)]
+        was = registry.champion(Cell.GRU).name
+        other = pair[was == pair[0]]
+        began = time.monotonic_ns()
         try:
-            registry.promote(checkpoint, expected=now, fence=fence)
+            registry.promote(other, expected=was, fence=fence)
         except StaleAliasError as error:
             if "behind" in str(error):
                 break
-            stale += 1
         else:
-            won += 1
-    wins.put((fence, won, stale))
+            found.append((fence, was, began, time.monotonic_ns()))
+    swaps.put(found)
 
 
-def test_of_many_processes_each_swap_is_by_one_that_knew_the_champion(registry):
-    """One after the other loses its fence to the next, and the last one alone is never refused."""
-    first, *rivals = gru_ids(registry)
+def test_of_processes_at_once_each_swap_is_by_one_that_knew_the_champion(registry):
+    first, second, _ = gru_ids(registry)
     registry.promote(first)
     context = multiprocessing.get_context("spawn")
-    start, wins = context.Event(), context.Queue()
+    barrier, swaps = context.Barrier(2), context.Queue()
+    # The second one takes the lock over after a while; the first has not noticed.
     processes = [
         context.Process(
-            target=_contend, args=(registry.folder, rivals[fence % 2], fence, start, wins)
+            target=_contend, args=(registry.folder, (first, second), fences, barrier, swaps)
         )
-        for fence in (1, 2, 3)
+        for fences in ([1] * 200, [1] * 50 + [2] * 50)
     ]
     for process in processes:
         process.start()
-    start.set()
-    found = sorted(wins.get(timeout=50) for _ in processes)
+    found = [swap for _ in processes for swap in swaps.get(timeout=50)]
     for process in processes:
         process.join()
-    print("fence, won, stale:", found)
-    assert found[-1][:2] == (3, 10)
-    aliases = registry.aliases(Cell.GRU)
-    assert (aliases.champion, aliases.fence) == (rivals[1], 3)
-    assert aliases.previous in (first, *rivals)
+    # Had two swapped the same champion away, there would be more of one kind than of the other.
+    away, back = (sum(was == one for _, was, _, _ in found) for one in (first, second))
+    taken_over = min(end for fence, _, _, end in found if fence == 2)
+    late = sum(fence == 1 and began > taken_over for fence, _, began, _ in found)
+    print(f"swaps there {away}, back {back}; by who was fenced off {late}")
+    assert away - back == (registry.champion(Cell.GRU).name == second)
+    assert late == 0
+    assert 100 <= len(found) < 300
+    assert registry.aliases(Cell.GRU).fence == 2
 
 
 # --- who is loaded ---
