@@ -23,6 +23,9 @@ from engine.files import replace_file
 from engine.jobs import Cell
 from engine.settings import BUNDLED_MODELS
 
+ROLES = ("champion", "challenger", "previous")
+"""What a checkpoint can be to its cell: fields of `Aliases`."""
+
 
 class NoModelError(CheckpointError):
     """No checkpoint of that cell or name is installed."""
