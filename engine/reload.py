@@ -53,9 +53,10 @@ class Casting:
         """Champion and challenger of one cell; None if it has no model that can be loaded."""
         try:
             trusted, tried = self._registry.in_order_of_trust(cell), self._registry.challenger(cell)
-        except CheckpointError as error:
+        except (CheckpointError, OSError) as error:
             self._refuse(cell, error)
             return serving
+        self._refused.discard(cell)
         here = {writer.checkpoint.id: writer for writer in (serving.all if serving else ())}
         writers = (self._writer(path, here) for path in trusted)
         champion = next((writer for writer in writers if writer is not None), None)
@@ -157,7 +158,8 @@ class Watch:
             load(self._registry.previous(order.cell))
             back = self._registry.rollback(order.cell, expected=order.expected)
         except StaleAliasError:
-            # Another engine with this registry was faster.
+            # Another engine with this registry was faster. Whoever ordered it sees by the
+            # heartbeats that it is done.
             return None
         except (CheckpointError, OSError) as error:
             _log.warning(
