@@ -493,10 +493,11 @@ ROLLBACK_CHANGED = Text(
     en="{checkpoint} no longer is the {cell} model, so nothing was changed; /model says which is.",
 )
 ROLLBACK_LATE = Text(
-    zh="引擎十秒里没有换掉 {checkpoint}；过一会儿用 /model 看 {cell} 现在是谁，再查引擎的日志。",
-    zh_hant="引擎十秒裡沒有換掉 {checkpoint}；"
+    zh="引擎 {seconds} 秒里没有换掉 {checkpoint}；"
+    "过一会儿用 /model 看 {cell} 现在是谁，再查引擎的日志。",
+    zh_hant="引擎 {seconds} 秒裡沒有換掉 {checkpoint}；"
     "過一會兒用 /model 看 {cell} 現在是誰，再查引擎的日誌。",
-    en="No engine replaced {checkpoint} within ten seconds; see with /model which {cell} model "
+    en="No engine replaced {checkpoint} within {seconds} s; see with /model which {cell} model "
     "writes, and then the engine's log.",
 )
 ROLLBACK_UNCLEAR = Text(

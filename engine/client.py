@@ -46,6 +46,7 @@ from engine.settings import EngineSettings
 __all__ = [
     "ANSWER_S",
     "MAX_BLOCK_MS",
+    "ROLLBACK_S",
     "Admission",
     "Admitted",
     "ChampionChangedError",

@@ -104,6 +104,8 @@ class Watch:
         self._redis = redis
         self._casting = Casting(registry, engine.hire, trial_share=trial_share)
         self._dealt_with: dict[Cell, str] = {}
+        # Two at once would load the same checkpoint twice.
+        self._looking = asyncio.Lock()
         self._call = asyncio.Event()
         self.news = asyncio.Event()
         """Set when others serve than before."""
@@ -129,10 +131,11 @@ class Watch:
 
     async def look(self) -> None:
         """Have those serve whom the registry names, once they are loaded."""
-        lineups = await asyncio.to_thread(self._casting.cast, self._engine.lineups)
-        if lineups == self._engine.lineups:
-            return
-        self._engine.appoint(lineups)
+        async with self._looking:
+            lineups = await asyncio.to_thread(self._casting.cast, self._engine.lineups)
+            if lineups == self._engine.lineups:
+                return
+            self._engine.appoint(lineups)
         self.news.set()
         _log.info(
             "↻ writers",

@@ -20,6 +20,7 @@ from bot.message import Incoming, Message, Reply, Tap
 from bot.requests import RollbackRequest
 from bot.texts import Text
 from engine.client import (
+    ROLLBACK_S,
     ChampionChangedError,
     EngineClient,
     EngineError,
@@ -88,7 +89,10 @@ class RollbackClerk:
             now = await self._engine.rollback(cell, expected=was)
         except EngineError as error:
             log.warning("! not rolled back", action="rollback.failed", cell=cell, why=str(error))
-            return (instead(tap, _excuse(error).say(tap.language, cell=cell, checkpoint=was)),)
+            told = _excuse(error).say(
+                tap.language, cell=cell, checkpoint=was, seconds=f"{ROLLBACK_S:.0f}"
+            )
+            return (instead(tap, told),)
         took_s = time.monotonic() - began
         await self._note(cell, was, now, tap)
         done = texts.ROLLBACK_DONE.say(
