@@ -13,6 +13,7 @@ from engine.jobs import Cell
 from engine.registry import Aliases, NoModelError, Registry, StaleAliasError
 from engine.reload import Casting
 from engine.routes import Lineup, is_tried
+from engine.settings import EngineSettings, SettingsError, load_settings
 from engine.writer import Writer
 from tests.fakes.models import small_dataset, write_model
 
@@ -347,6 +348,13 @@ def test_the_same_job_goes_to_the_same_model_again_and_in_every_process():
 
 def test_who_had_a_job_at_a_small_share_has_it_at_a_larger_one():
     assert all(is_tried(job, 0.3) for job in JOBS if is_tried(job, 0.1))
+
+
+def test_a_challenger_never_writes_more_than_half(monkeypatch):
+    assert load_settings(EngineSettings).trial_share == 0.1
+    monkeypatch.setenv("YUEFU_TRIAL_SHARE", "0.6")
+    with pytest.raises(SettingsError, match="YUEFU_TRIAL_SHARE"):
+        load_settings(EngineSettings)
 
 
 def test_without_a_challenger_the_champion_writes_all():
