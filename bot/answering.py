@@ -11,6 +11,7 @@ from bot.clerks.daily import DailyClerk
 from bot.clerks.picturing import PictureClerk
 from bot.clerks.preferences import PreferenceClerk
 from bot.clerks.privacy import PrivacyClerk, Traces
+from bot.clerks.rollback import RollbackClerk
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
 from bot.limits import Limits
@@ -83,6 +84,7 @@ def make_desk(
             PictureClerk(anthology, labelled=card_label),
             PrivacyClerk(anthology, traces),
             CurationClerk(anthology, whispers=whispers),
+            RollbackClerk(engine=engine, anthology=anthology),
             BrowsingClerk(engine=engine, anthology=anthology, clock=clock),
         ),
         words=words,

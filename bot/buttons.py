@@ -44,6 +44,8 @@ class Verb(StrEnum):
     """No stars for poem `subject`, and the next one to review."""
     BACK = "back"
     """Take back what was said of poem `subject`, and review it again."""
+    ROLLBACK = "rollback"
+    """Put back what wrote before checkpoint `subject` of cell `argument`; `no` leaves it there."""
 
 
 _VERBS = {verb.value: verb for verb in Verb}
@@ -132,6 +134,14 @@ def forget_buttons(yes: str, no: str) -> tuple[Button, ...]:
     return (
         _button(yes, Verb.FORGET, argument="yes"),
         _button(no, Verb.FORGET, argument="no"),
+    )
+
+
+def rollback_buttons(cell: str, checkpoint: str, yes: str, no: str) -> tuple[Button, ...]:
+    """The two answers to the question whether to put back what wrote before `checkpoint`."""
+    return (
+        _button(yes, Verb.ROLLBACK, checkpoint, argument=cell),
+        _button(no, Verb.ROLLBACK, argument="no"),
     )
 
 

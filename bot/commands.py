@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from bot import fields, texts
 from bot.asking import read_acrostic_request, read_poem_request
 from bot.browsing import read_mine_request, read_model_request, read_top_request
-from bot.curation import read_curate_request, read_review_request, read_stats_request
+from bot.curation import (
+    read_curate_request,
+    read_review_request,
+    read_rollback_request,
+    read_stats_request,
+)
 from bot.fields import Field
 from bot.inspection import read_check_request
 from bot.links import read_payload
@@ -286,6 +291,15 @@ COMMANDS: tuple[Command, ...] = (
         audience=Role.CURATOR,
     ),
     Command(
+        name="rollback",
+        aliases=("回退",),
+        arguments=texts.ARGUMENTS_ROLLBACK,
+        fields=fields.ROLLBACK,
+        help=texts.HELP_ROLLBACK,
+        read=read_rollback_request,
+        audience=Role.APPOINTED,
+    ),
+    Command(
         name="curate",
         aliases=("编选", "編選"),
         arguments=texts.ARGUMENTS_CURATE,
@@ -321,7 +335,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 """Every command, in the order in which menus show them."""
 
-OFFERED = tuple(command for command in COMMANDS if command.audience is not Role.CURATOR)
+OFFERED = tuple(
+    command for command in COMMANDS if command.audience not in {Role.CURATOR, Role.APPOINTED}
+)
 """The commands that everybody is told of."""
 
 _BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}

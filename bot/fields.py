@@ -170,6 +170,7 @@ TOP = (
         ),
     ),
 )
+ROLLBACK = (STYLE[0],)
 CURATE = (
     Field(
         title=texts.FIELD_ADMINS,

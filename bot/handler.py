@@ -12,7 +12,7 @@ from bot.anthology import Anthology
 from bot.clerks import tap_answer
 from bot.door import Door
 from bot.inbox import Inbox, UnreadableUpdateError, raw_update
-from bot.message import Arrival, Incoming, Message, Migration, Reaction, Reply, Tap
+from bot.message import Arrival, Errand, Incoming, Message, Migration, Reaction, Reply, Tap
 from bot.outbox import Outbox
 from bot.stream import Entry
 from engine.client import EngineUnavailableError
@@ -58,11 +58,12 @@ class Handler:
 
     async def run(self) -> None:
         """Handle until cancelled."""
-        while True:
-            for entry in await self._inbox.take():
-                await self._handle(entry)
+        async with asyncio.TaskGroup() as errands:
+            while True:
+                for entry in await self._inbox.take():
+                    await self._handle(entry, errands)
 
-    async def _handle(self, entry: Entry) -> None:
+    async def _handle(self, entry: Entry, errands: asyncio.TaskGroup) -> None:
         """Deal with one update, whatever is in it: a fault in one must not stop the others."""
         try:
             update = self._read(raw_update(entry))
@@ -70,16 +71,36 @@ class Handler:
             await self._inbox.bury(entry, str(error))
             return
         try:
-            await self._act(update)
+            errand = await self._act(update)
         except Exception as error:
-            # Only its name: an error's text may quote what a person wrote.
-            if isinstance(update, Incoming | Tap):
-                await self._outbox.put(_apology(update))
-            await self._inbox.bury(entry, type(error).__name__)
+            await self._give_up(entry, update, error)
+        else:
+            if errand is None:
+                await self._inbox.done(entry)
+            else:
+                errands.create_task(self._run(errand, entry, update))
+
+    async def _run(self, errand: Errand, entry: Entry, update: object) -> None:
+        """Do what takes long.
+
+        Only then is the update dealt with: a process that dies meanwhile leaves it to the next.
+        """
+        try:
+            for message in await errand():
+                await self._outbox.put(message)
+        except Exception as error:
+            await self._give_up(entry, update, error)
         else:
             await self._inbox.done(entry)
 
-    async def _act(self, update: object) -> None:
+    async def _give_up(self, entry: Entry, update: object, error: Exception) -> None:
+        if isinstance(update, Incoming | Tap):
+            await self._outbox.put(_apology(update))
+        # Only its name: an error's text may quote what a person wrote.
+        await self._inbox.bury(entry, type(error).__name__)
+
+    async def _act(self, update: object) -> Errand | None:
+        """Do what an update asks for; what is then left to be done beside others."""
         match update:
             case Incoming() | Tap() | Reaction() | Arrival() if not self._door.admits(
                 update.address.chat
@@ -90,10 +111,13 @@ class Handler:
             case Reaction():
                 await self._desk.voting.react(update)
             case Incoming() | Tap():
-                for message in (await self._respond(update)).messages:
+                reply = await self._respond(update)
+                for message in reply.messages:
                     await self._outbox.put(message)
+                return reply.errand
             case _ if (hook := self._hooks.get(type(update))) is not None:
                 await hook(update)
+        return None
 
     async def _decline(self, knock: Incoming | Tap | Reaction | Arrival) -> None:
         message = self._door.decline(knock)

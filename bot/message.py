@@ -1,6 +1,7 @@
 """What comes in and what goes out, in no platform's words."""
 
 import json
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -213,6 +214,10 @@ class Message:
         return cls(**fields | read | pictures)
 
 
+Errand = Callable[[], Awaitable[Sequence[Message]]]
+"""Does something, and returns what to show then."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reply:
     """What follows from something that a person did."""
@@ -221,3 +226,6 @@ class Reply:
     """What to show at once."""
     job: Job | None = None
     """The job whose outcome will follow."""
+    errand: Errand | None = None
+    """What is left to be done, where it takes longer than others may be kept waiting. Doing it
+    again with the same cause does no harm."""

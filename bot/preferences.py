@@ -1,7 +1,6 @@
 """`/style`, `/lang`, `/script`: what follows them becomes what a chat wants."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 
 from bot import texts
@@ -17,7 +16,7 @@ from bot.requests import (
     StyleRequest,
     refuse,
 )
-from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe
+from bot.style import TEMPERATURE_MAX, TEMPERATURE_MIN, Style, describe, listed
 from bot.wording import folded, forms_named, words_for
 from engine.jobs import Cell
 from engine.verse.script import clean
@@ -73,7 +72,7 @@ def _change(style: Style, word: str, situation: Situation) -> Style | Refusal:
     return refuse(
         texts.STYLE_UNCLEAR,
         situation,
-        cells=_listed(situation.cells or Cell),
+        cells=listed(situation.cells or Cell),
         low=TEMPERATURE_MIN,
         high=TEMPERATURE_MAX,
     )
@@ -81,7 +80,7 @@ def _change(style: Style, word: str, situation: Situation) -> Style | Refusal:
 
 def _change_cell(style: Style, cell: Cell, situation: Situation) -> Style | Refusal:
     if situation.cells and cell not in situation.cells:
-        return refuse(texts.CELL_NOT_RUNNING, situation, cell=cell, cells=_listed(situation.cells))
+        return refuse(texts.CELL_NOT_RUNNING, situation, cell=cell, cells=listed(situation.cells))
     return replace(style, cell=cell)
 
 
@@ -91,12 +90,6 @@ def _change_temperature(style: Style, temperature: float, situation: Situation) 
             texts.TEMPERATURE_OUT_OF_RANGE, situation, low=TEMPERATURE_MIN, high=TEMPERATURE_MAX
         )
     return replace(style, temperature=temperature)
-
-
-def _listed(cells: Iterable[Cell]) -> str:
-    """The cells in their usual order."""
-    chosen = set(cells)
-    return ", ".join(cell for cell in Cell if cell in chosen)
 
 
 def read_language_request(arguments: str, situation: Situation) -> Request:

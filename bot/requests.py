@@ -24,6 +24,8 @@ class Role(Enum):
     CURATOR = auto()
     """Those whose ratings train the model: named by the operator, or admins of a chat that
     opted in."""
+    APPOINTED = auto()
+    """Curators named by the operator."""
 
 
 class Where(Enum):
@@ -227,6 +229,15 @@ class StatsRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RollbackRequest:
+    """A curator wants the model back that wrote before."""
+
+    role: ClassVar[Role] = Role.APPOINTED
+    cell: Cell
+    """The family of the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrivacyRequest:
     """Somebody wants to know what is kept about them."""
 
@@ -275,6 +286,7 @@ Request = (
     | ReviewRequest
     | CurateRequest
     | StatsRequest
+    | RollbackRequest
     | PrivacyRequest
     | ExportRequest
     | ForgetRequest

@@ -26,10 +26,16 @@ from bot.requests import Answer, Choice, Refusal, Role, Situation, role_for
 from bot.submit import seed_of
 from engine.client import EngineClient
 
-REFUSALS = {Role.ADMIN: texts.ADMINS_ONLY, Role.CURATOR: texts.CURATORS_ONLY}
+REFUSALS = {
+    Role.ADMIN: texts.ADMINS_ONLY,
+    Role.CURATOR: texts.CURATORS_ONLY,
+    Role.APPOINTED: texts.APPOINTED_ONLY,
+}
 """What people are told who may not."""
 
-TAP_ROLES = dict.fromkeys((Verb.STAR, Verb.SKIP, Verb.BACK), Role.CURATOR)
+TAP_ROLES = dict.fromkeys((Verb.STAR, Verb.SKIP, Verb.BACK), Role.CURATOR) | {
+    Verb.ROLLBACK: Role.APPOINTED
+}
 """Who may tap what not everybody may."""
 
 log = structlog.get_logger(__name__)
@@ -129,6 +135,8 @@ class Responder:
                 return True
             case Role.ADMIN:
                 return asked.direct or await self._is_admin(asked)
+            case Role.APPOINTED:
+                return asked.person in self._curators
             case Role.CURATOR:
                 return asked.person in self._curators or (
                     settings.admins_curate and await self._is_admin(asked)

@@ -1,5 +1,6 @@
 """A chat's style: which model writes for it, how freely, and in which form."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot import texts
@@ -42,3 +43,9 @@ def describe(text: Text, style: Style, language: Language) -> str:
     """`text`, which speaks of a style, filled in with this one."""
     form = form_title(FORMS[style.form], language) if style.form else texts.ANY_FORM.say(language)
     return text.say(language, cell=style.cell, temperature=style.temperature, form=form)
+
+
+def listed(cells: Iterable[Cell]) -> str:
+    """The cells in their usual order."""
+    chosen = set(cells)
+    return ", ".join(cell for cell in Cell if cell in chosen)

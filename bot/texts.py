@@ -98,6 +98,12 @@ HELP_STATS = Text(
     zh_hant="看評分、各模型的得分和編選人是否一致",
     en="see ratings, how each model does and how far curators agree",
 )
+HELP_ROLLBACK = Text(
+    zh="换回之前的模型：/rollback lstm",
+    zh_hant="換回之前的模型：/rollback lstm",
+    en="put the model back that wrote before: /rollback lstm",
+)
+ARGUMENTS_ROLLBACK = Text(zh="[模型]", zh_hant="[模型]", en="[model]")
 HELP_CURATE = Text(
     zh="让这里的管理员做编选人：/curate on，/curate off",
     zh_hant="讓這裡的管理員做編選人：/curate on，/curate off",
@@ -428,6 +434,11 @@ MODEL_MADE = Text(
     zh_hant="· {cell}：{checkpoint}，{date} 訓練",
     en="· {cell}: {checkpoint}, trained on {date}",
 )
+MODEL_TRIAL = Text(
+    zh="　试写：{checkpoint}，每百首约 {percent} 首",
+    zh_hant="　試寫：{checkpoint}，每百首約 {percent} 首",
+    en="  on trial: {checkpoint}, for about {percent} % of the poems",
+)
 MODEL_HERE = Text(
     zh="这里用 {cell}，/style 可换；在写和排队的有 {waiting} 首。",
     zh_hant="這裡用 {cell}，/style 可換；在寫和排隊的有 {waiting} 首。",
@@ -437,6 +448,62 @@ MODEL_NONE = Text(
     zh="现在没有模型在运行；请过一会儿再试。",
     zh_hant="現在沒有模型在執行；請過一會兒再試。",
     en="No model is running now; please try again later.",
+)
+ROLLBACK_SURE = Text(
+    zh="{cell} 现在是 {checkpoint}；要换回它之前的模型吗？",
+    zh_hant="{cell} 現在是 {checkpoint}；要換回它之前的模型嗎？",
+    en="The {cell} model now is {checkpoint}. Shall I put back the one before it?",
+)
+ROLLBACK_YES = Text(zh="换回去", zh_hant="換回去", en="Put it back")
+ROLLBACK_NO = Text(zh="不换", zh_hant="不換", en="Leave it")
+ROLLBACK_LEFT = Text(
+    zh="好，没有换。", zh_hant="好，沒有換。", en="Very well, nothing was changed."
+)
+ROLLBACK_BEGUN = Text(
+    zh="正在换，请等几秒。",
+    zh_hant="正在換，請等幾秒。",
+    en="Working on it; a few seconds, please.",
+)
+ROLLBACK_DONE = Text(
+    zh="换好了，{cell}：{was} → {now}，用了 {seconds} 秒。",
+    zh_hant="換好了，{cell}：{was} → {now}，用了 {seconds} 秒。",
+    en="Done. {cell}: {was} → {now}, in {seconds} s.",
+)
+ROLLBACK_NOTHING = Text(
+    zh="{cell} 在 {checkpoint} 之前没有别的模型，换不回去。",
+    zh_hant="{cell} 在 {checkpoint} 之前沒有別的模型，換不回去。",
+    en="Before {checkpoint} there was no other {cell} model, so there is nothing to put back.",
+)
+ROLLBACK_DAMAGED = Text(
+    zh="{checkpoint} 之前的模型坏了，没有换；请用 trainer models promote 选一个好的 {cell} 模型。",
+    zh_hant="{checkpoint} 之前的模型壞了，沒有換；"
+    "請用 trainer models promote 選一個好的 {cell} 模型。",
+    en="The model before {checkpoint} is damaged, so it stays; choose a sound {cell} model with "
+    "trainer models promote.",
+)
+ROLLBACK_UNWRITABLE = Text(
+    zh="引擎不能写模型目录，{checkpoint} 没有换；请用 trainer models rollback {cell} 换。",
+    zh_hant="引擎不能寫模型目錄，{checkpoint} 沒有換；請用 trainer models rollback {cell} 換。",
+    en="The engine may not write in its folder of models, so {checkpoint} stays; use trainer "
+    "models rollback {cell}.",
+)
+ROLLBACK_CHANGED = Text(
+    zh="{cell} 已经不是 {checkpoint} 在写，没有再换；用 /model 看现在是谁。",
+    zh_hant="{cell} 已經不是 {checkpoint} 在寫，沒有再換；用 /model 看現在是誰。",
+    en="{checkpoint} no longer is the {cell} model, so nothing was changed; /model says which is.",
+)
+ROLLBACK_LATE = Text(
+    zh="引擎 {seconds} 秒里没有换掉 {checkpoint}；"
+    "过一会儿用 /model 看 {cell} 现在是谁，再查引擎的日志。",
+    zh_hant="引擎 {seconds} 秒裡沒有換掉 {checkpoint}；"
+    "過一會兒用 /model 看 {cell} 現在是誰，再查引擎的日誌。",
+    en="No engine replaced {checkpoint} within {seconds} s; see with /model which {cell} model "
+    "writes, and then the engine's log.",
+)
+ROLLBACK_UNCLEAR = Text(
+    zh="这个模型没有在运行；可以写：{cells}，比如 /rollback lstm。",
+    zh_hant="這個模型沒有在執行；可以寫：{cells}，比如 /rollback lstm。",
+    en="That model is not running; name one of {cells}, such as /rollback lstm.",
 )
 CURATE_ON = Text(
     zh="好，这里的管理员可以用 /review 给这里的诗打分。",
@@ -692,6 +759,11 @@ CURATORS_ONLY = Text(
     zh="这个命令只给编选人用。",
     zh_hant="這個命令只給編選人用。",
     en="This command is for curators only.",
+)
+APPOINTED_ONLY = Text(
+    zh="这个命令只给运营者指定的编选人用。",
+    zh_hant="這個命令只給營運者指定的編選人用。",
+    en="This command is only for curators whom the operator named.",
 )
 LANGUAGE_UNCLEAR = Text(
     zh="我会 zh（简体）、zh-Hant（繁体）和 en（英文），auto 各随其人；比如 /lang zh。",

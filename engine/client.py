@@ -3,7 +3,11 @@
 Imports no torch. What it raises:
 
     EngineError
-    └── EngineUnavailableError
+    ├── EngineUnavailableError
+    └── RollbackError                nothing was put back
+        ├── ObstacleError            an engine says why
+        ├── ChampionChangedError     the champion to go back from no longer is one
+        └── RollbackLateError        no engine did it in time
 """
 
 import asyncio
@@ -21,9 +25,10 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
-from engine import embedded, keys
+from engine import embedded, keys, orders
 from engine.heartbeat import living
 from engine.jobs import Cell, Job, JobError, Lane, Outcome, outcome_from_json
+from engine.orders import Obstacle, Order
 from engine.queue import (
     CAP,
     LANES,
@@ -35,20 +40,28 @@ from engine.queue import (
     settle_script,
 )
 from engine.quotas import Limit, Quota, Rate, Whose
+from engine.routes import Lineup
 from engine.settings import EngineSettings
 
 __all__ = [
     "ANSWER_S",
     "MAX_BLOCK_MS",
+    "ROLLBACK_S",
     "Admission",
     "Admitted",
+    "ChampionChangedError",
     "Delivery",
     "EngineClient",
     "EngineError",
     "EngineUnavailableError",
     "Limit",
+    "Lineup",
+    "Obstacle",
+    "ObstacleError",
     "Quota",
     "Rate",
+    "RollbackError",
+    "RollbackLateError",
     "Whose",
     "connect",
 ]
@@ -57,11 +70,14 @@ ANSWER_S = 2.0
 """How long a call that a person waits on may wait for Redis."""
 CONNECTIONS = 32
 """Connections that one process opens at most; a call beyond them waits for a free one."""
+ROLLBACK_S = 10.0
+"""How long a rollback may take until every living engine writes with another champion."""
 DELIVERY_LEASE_MS = 5_000
 """How long a client may be silent before its outcomes are given to another of its consumers."""
 
 # One line in the log for so many failed attempts of one call: about ten seconds.
 _RETRIES_A_LINE = 20
+_LOOK_S = 0.1
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 _log = structlog.get_logger(__name__)
@@ -73,6 +89,26 @@ class EngineError(Exception):
 
 class EngineUnavailableError(EngineError):
     """Redis did not answer in time; what was asked for may or may not have happened."""
+
+
+class RollbackError(EngineError):
+    """The previous champion was not put back in service."""
+
+
+class ObstacleError(RollbackError):
+    """An engine cannot go back, and says why."""
+
+    def __init__(self, obstacle: Obstacle) -> None:
+        super().__init__(obstacle.value)
+        self.obstacle = obstacle
+
+
+class ChampionChangedError(RollbackError):
+    """What was to be replaced no longer is the champion: somebody was faster."""
+
+
+class RollbackLateError(RollbackError):
+    """No engine went back in time; one that was merely slow may do so yet."""
 
 
 class _Patience(Retry):
@@ -219,14 +255,66 @@ class EngineClient:
         self._in_hand[delivery.client].discard(delivery.entry)
 
     async def cells(self) -> dict[Cell, str]:
-        """The cells that living engines write with, and the checkpoint of each.
+        """The cells that living engines write with, and the champion of each.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+        """
+        return {cell: lineup.champion for cell, lineup in (await self.lineups()).items()}
+
+    async def lineups(self) -> dict[Cell, Lineup[str]]:
+        """The models that living engines write with, by cell and by the ids of checkpoints.
 
         Raises:
             EngineUnavailableError: Redis did not answer in time.
         """
         async with _in_time():
             beats = await living(self._redis)
-        return {cell: checkpoint for beat in beats for cell, checkpoint in beat.cells.items()}
+        return {cell: lineup for beat in beats for cell, lineup in beat.lineups.items()}
+
+    async def rollback(self, cell: Cell, *, expected: str) -> str:
+        """Have engines put the champion before `expected` back in service, and return its id.
+
+        Returns once every living engine of the cell says so.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+            ObstacleError: an engine says why it cannot.
+            ChampionChangedError: `expected` is not the champion.
+            RollbackLateError: it did not happen within `ROLLBACK_S`.
+        """
+        champions = await self._champions(cell)
+        if champions and expected not in champions:
+            raise ChampionChangedError(f"{expected} is not the {cell} champion")
+        order = Order(cell=cell, expected=expected)
+        async with _in_time():
+            await orders.give(self._redis, order)
+        try:
+            async with asyncio.timeout(ROLLBACK_S):
+                return await self._replaced(order)
+        except TimeoutError:
+            raise RollbackLateError(
+                f"{expected} still is the {cell} champion after {ROLLBACK_S:.0f} s"
+            ) from None
+        finally:
+            async with _in_time():
+                await orders.withdraw(self._redis, order)
+
+    async def _replaced(self, order: Order) -> str:
+        """Wait until `order` is carried out; the champion of then."""
+        while True:
+            if (obstacle := await orders.refusal(self._redis, order)) is not None:
+                raise ObstacleError(obstacle)
+            champions = await self._champions(order.cell)
+            if champions and order.expected not in champions:
+                return champions[-1]
+            await asyncio.sleep(_LOOK_S)
+
+    async def _champions(self, cell: Cell) -> list[str]:
+        """The champions that living engines of a cell have; one on each, as a rule the same."""
+        async with _in_time():
+            beats = await living(self._redis)
+        return [beat.cells[cell] for beat in beats if cell in beat.cells]
 
     async def depth(self) -> dict[Lane, int]:
         """Jobs in each lane that are not finished.

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from redis.asyncio import Redis
 
 from engine import keys
 from engine.jobs import Cell
+from engine.routes import Lineup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,22 +19,39 @@ class Heartbeat:
     worker: str
     """Its name in the queue."""
     cells: Mapping[Cell, str]
-    """The cells it writes with, and the id of each one's checkpoint."""
+    """The cells it writes with, and the id of each one's champion."""
     slots: int
     """Poems that it writes side by side."""
     since_ms: int
     """Unix time in milliseconds at which it started."""
+    challengers: Mapping[Cell, str] = field(default_factory=dict)
+    """The cells that have a challenger on trial, and its id."""
+    trial_share: float = 0.0
+    """Of all jobs of such a cell, the part from 0 to 1 that the challenger writes."""
 
     def to_json(self) -> str:
         """This heartbeat as JSON."""
-        return json.dumps({**vars(self), "cells": dict(self.cells)})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote."""
-        fields = json.loads(text)
-        cells = {Cell(cell): checkpoint for cell, checkpoint in fields.pop("cells").items()}
-        return cls(cells=cells, **fields)
+        """Read what `to_json` wrote, here or in an engine of another version."""
+        found = json.loads(text)
+        known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
+        for name in ("cells", "challengers"):
+            ids = known.get(name, {})
+            known[name] = {Cell(cell): checkpoint for cell, checkpoint in ids.items()}
+        return cls(**known)
+
+    @property
+    def lineups(self) -> dict[Cell, Lineup[str]]:
+        """Who writes for each of its cells, by the ids of checkpoints."""
+        return {
+            cell: Lineup(
+                champion=champion, challenger=self.challengers.get(cell), share=self.trial_share
+            )
+            for cell, champion in self.cells.items()
+        }
 
 
 async def beat(redis: Redis, heartbeat: Heartbeat) -> None:

@@ -9,6 +9,9 @@
     yuefu:dead                   stream  none    jobs that were buried, for a person to look at
     yuefu:engines                set     none    names of the workers that have ever beaten
     yuefu:engine:<worker>        string  5 s     a worker's heartbeat: its cells, slots and start
+    yuefu:rollback:<cell>        string  60 s    an order: put the champion before back
+    yuefu:refusal:<order id>     string  60 s    why an engine cannot carry an order out
+    yuefu:night                  string  7 d     what the trainer tells chats of its nights
     yuefu:pace:<lane>            hash    24 h    how long the lane takes for a job, for estimates
     yuefu:quota:<whose>:<name>:running   zset  till the last deadline   ids of jobs that have not
                                                  ended, by deadline: a lost one frees its place
@@ -22,7 +25,7 @@ loss but what is in flight.
 
 from typing import Final
 
-from engine.jobs import Lane
+from engine.jobs import Cell, Lane
 from engine.quotas import Quota
 
 PREFIX: Final = "yuefu:"
@@ -51,6 +54,15 @@ REPLIES_TTL_S: Final = 48 * 3600
 
 HEARTBEAT_TTL_MS: Final = 5_000
 """A worker that has not beaten for this long is taken for dead."""
+
+ORDER_TTL_S: Final = 60
+"""Whoever gave an order waits for seconds; what is still there later, nobody waits for."""
+
+NIGHT: Final = f"{PREFIX}night"
+"""String, 7 d, JSON: what the trainer is doing, and how its last nights went."""
+
+NIGHT_TTL_S: Final = 7 * 24 * 3600
+"""Written every night: what is a week old is of a trainer that runs no more."""
 
 PACE_TTL_S: Final = 24 * 3600
 """Yesterday's pace is a better guess than none; one older than that is not."""
@@ -85,6 +97,16 @@ def replies(client: str) -> str:
 def engine(worker: str) -> str:
     """String, 5 s: the heartbeat of `worker` as JSON (`engine.heartbeat.Heartbeat`)."""
     return f"{PREFIX}engine:{worker}"
+
+
+def rollback(cell: Cell) -> str:
+    """String, 60 s: the order to put the previous champion of `cell` back (`engine.orders`)."""
+    return f"{PREFIX}rollback:{cell}"
+
+
+def refusal(order: str) -> str:
+    """String, 60 s: why the order of that id cannot be carried out (`engine.orders.Obstacle`)."""
+    return f"{PREFIX}refusal:{order}"
 
 
 def pace(lane: Lane) -> str:

@@ -1,10 +1,15 @@
 """The engine: take jobs from the queue, write their poems side by side, finish each when done.
 
-take ──> writers (one a cell): schedule, run, postprocess ──> finish
+take ──> writers (one a checkpoint): schedule, run, postprocess ──> finish
+
+Which checkpoints serve may change at any time (`appoint`): jobs taken from then on go to the new
+writers. A writer never changes, and those that are no longer appointed finish the poems that they
+began, so each poem is written by one model.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -14,6 +19,7 @@ from redis.exceptions import RedisError
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell, Job, Outcome, Poem, Reason
 from engine.queue import Lease, Queue
+from engine.routes import Lineup
 from engine.writer import Writer, failure
 
 WAIT_MS = 500
@@ -28,34 +34,50 @@ FEWEST_CANDIDATES = 4
 
 
 class Engine:
-    """Serves a queue with one writer for each cell that has a champion."""
+    """Serves a queue, once writers are appointed."""
 
     def __init__(
-        self,
-        queue: Queue,
-        champions: Mapping[Cell, Checkpoint],
-        *,
-        slots: int,
-        candidates: int = 1,
-        device: str = "cpu",
+        self, queue: Queue, *, slots: int, candidates: int = 1, device: str = "cpu"
     ) -> None:
         self.queue = queue
         self.slots = slots
         self.candidates = min(candidates, slots)
-        self.writers = {
-            cell: Writer(checkpoint, slots=slots, candidates=candidates, device=device)
-            for cell, checkpoint in champions.items()
-        }
+        self.device = device
+        self.lineups: Mapping[Cell, Lineup[Writer]] = {}
+        """Who writes for each cell from now on."""
+        self.writers: list[Writer] = []
+        """They, and those who finish what they began before others were appointed."""
         self._leases: dict[str, Lease] = {}
         self._started: dict[str, float] = {}
         self._rows: dict[str, int] = {}
+        self._assigned: deque[tuple[Writer, Job]] = deque()
         self._work = asyncio.Event()
         self._stopping = False
 
+    def hire(self, checkpoint: Checkpoint) -> Writer:
+        """A writer for this engine, who may then be appointed; takes a while, in any thread."""
+        return Writer(checkpoint, slots=self.slots, candidates=self.candidates, device=self.device)
+
+    def appoint(self, lineups: Mapping[Cell, Lineup[Writer]]) -> None:
+        """Have these writers write from now on; between two steps, the others leave once idle."""
+        self.lineups = lineups
+        appointed = [writer for lineup in lineups.values() for writer in lineup.all]
+        self.writers += [writer for writer in appointed if writer not in self.writers]
+        self._work.set()
+
     @property
     def cells(self) -> dict[Cell, str]:
-        """The cells it writes with and the id of each checkpoint."""
-        return {cell: writer.checkpoint.id for cell, writer in self.writers.items()}
+        """The cells it writes with and the id of each champion."""
+        return {cell: lineup.champion.checkpoint.id for cell, lineup in self.lineups.items()}
+
+    @property
+    def challengers(self) -> dict[Cell, str]:
+        """The cells with a challenger on trial and its id."""
+        return {
+            cell: lineup.challenger.checkpoint.id
+            for cell, lineup in self.lineups.items()
+            if lineup.challenger is not None
+        }
 
     async def serve(self) -> None:
         """Serve until `stop`; then finish what is running and return."""
@@ -74,15 +96,23 @@ class Engine:
 
     async def step(self) -> None:
         """Write one character of every running poem and finish those that are complete."""
-        busy = [writer for writer in self.writers.values() if not writer.idle]
+        while self._assigned:
+            writer, job = self._assigned.popleft()
+            writer.add(job)
+        self._let_leavers_go()
+        busy = [writer for writer in self.writers if not writer.idle]
         if not busy:
             self._work.clear()
-            if not self._stopping:
-                await self._work.wait()
+            await (asyncio.sleep(0) if self._stopping else self._work.wait())
             return
         for writer in busy:
             outcomes = await asyncio.to_thread(writer.step)
             await self.finish(outcomes)
+
+    def _let_leavers_go(self) -> None:
+        """Drop the writers that are no longer appointed and have finished, for their memory."""
+        appointed = [writer for lineup in self.lineups.values() for writer in lineup.all]
+        self.writers = [one for one in self.writers if one in appointed or not one.idle]
 
     async def take(self) -> None:
         """Take as many jobs as there are free slots and give each to the writer of its cell."""
@@ -104,12 +134,14 @@ class Engine:
             )
             self._leases[job.id] = lease
             self._started[job.id] = time.perf_counter()
-            writer = self.writers.get(job.cell)
-            if writer is None:
+            lineup = self.lineups.get(job.cell)
+            if lineup is None:
                 await self.finish([failure(job, Reason.NO_MODEL)])
             else:
+                writer = lineup.choose(job.id)
                 self._rows[job.id] = writer.rows_of(job)
-                writer.add(job)
+                # Added between two steps: a step runs in a thread of its own.
+                self._assigned.append((writer, job))
                 self._work.set()
 
     def _free(self) -> int:

@@ -3,20 +3,28 @@
 A folder holds the checkpoints and, for each cell, one small file of aliases: champion (in
 service), challenger (on trial) and previous (what a rollback brings back). The bundled
 checkpoints stand behind it: a cell without a champion of its own is served by the bundled one.
-Aliases change by compare-and-set under a lock, and by rename, so a reader sees old or new.
+
+Aliases change by compare-and-set under a lock, and by rename, so a reader sees old or new. Whoever
+changes them may say which champion it knows of (`expected`), and under which number it holds the
+trainers' lock (`fence`): one that lost the lock meanwhile has a lower number than its successor,
+and changes nothing any more.
 """
 
 import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.checkpoint import MANIFEST, CheckpointError, MissingError
+from engine.checkpoint import MANIFEST, CheckpointError, DamagedError, MissingError
 from engine.files import replace_file
 from engine.jobs import Cell
 from engine.settings import BUNDLED_MODELS
+
+ROLES = ("champion", "challenger", "previous")
+"""What a checkpoint can be to its cell: fields of `Aliases`."""
 
 
 class NoModelError(CheckpointError):
@@ -24,7 +32,7 @@ class NoModelError(CheckpointError):
 
 
 class StaleAliasError(CheckpointError):
-    """The champion changed since it was looked at, so nothing was swapped."""
+    """The aliases changed since they were looked at, so nothing was swapped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,13 @@ class Aliases:
     """On trial."""
     previous: str | None = None
     """In service before the champion."""
+    fence: int = 0
+    """The highest fencing number under which they were changed."""
+    trial_since: str | None = None
+    """When the challenger's trial began, in ISO 8601 and UTC."""
+
+
+_FIELDS = {field.name for field in fields(Aliases)}
 
 
 class Registry:
@@ -80,10 +95,21 @@ class Registry:
     def in_order_of_trust(self, cell: Cell) -> list[Path]:
         """What to try to serve a cell with: champion, previous champion, then the bundled one."""
         aliases = self.aliases(cell)
-        named = [name for name in (aliases.champion, aliases.previous) if name is not None]
-        bundled = [path.name for path in self._bundled(cell)[-1:]]
-        known = {path.name: path for path in self.checkpoints()}
-        return [known[name] for name in dict.fromkeys(named + bundled) if name in known]
+        found = [self._folder(name) for name in (aliases.champion, aliases.previous) if name]
+        found += self._bundled(cell)[-1:]
+        return list(dict.fromkeys(path for path in found if path is not None))
+
+    def challenger(self, cell: Cell) -> Path | None:
+        """The checkpoint on trial, if there is one."""
+        name = self.aliases(cell).challenger
+        return self._folder(name) if name else None
+
+    def previous(self, cell: Cell) -> Path:
+        """What a rollback would bring back; NoModelError if there is nothing."""
+        name = self.aliases(cell).previous
+        if name is None:
+            raise NoModelError(f"{cell} has no previous champion to go back to")
+        return self._named(name)
 
     def find(self, name: str) -> Path:
         """A checkpoint by cell, by id or by path; NoModelError if there is none."""
@@ -94,50 +120,89 @@ class Registry:
         return self._named(name)
 
     def _named(self, name: str) -> Path:
-        for path in self.checkpoints():
-            if path.name == name:
-                return path
-        raise NoModelError(f"no checkpoint {name} in {self.folder}")
+        path = self._folder(name)
+        if path is None:
+            raise NoModelError(f"no checkpoint {name} in {self.folder}")
+        return path
+
+    def _folder(self, name: str) -> Path | None:
+        """The folder of the checkpoint of that id, if there is one."""
+        if Path(name).name != name:
+            return None
+        places = (self.bundled / name, self.folder / name)
+        return next((path for path in places if (path / MANIFEST).is_file()), None)
 
     def aliases(self, cell: Cell) -> Aliases:
-        """The roles of a cell; all None while none was given."""
+        """The roles of a cell; all None while none was given.
+
+        Raises:
+            DamagedError: their file cannot be read.
+        """
+        path = self._alias_file(cell)
         try:
-            fields = json.loads(self._alias_file(cell).read_text(encoding="utf-8"))
+            # What a later version adds is none of ours.
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return Aliases(**{name: found[name] for name in _FIELDS & found.keys()})
         except FileNotFoundError:
             return Aliases()
-        return Aliases(**fields)
+        except (OSError, ValueError, AttributeError) as error:
+            raise DamagedError(f"the aliases in {path} cannot be read: {error}") from error
 
-    def challenge(self, checkpoint: str) -> None:
-        """Make a checkpoint its cell's challenger."""
-        with self._swap(self._cell_of(checkpoint)) as aliases:
-            aliases.new = replace(aliases.old, challenger=checkpoint)
+    def challenge(
+        self, checkpoint: str, *, expected: str | None = None, fence: int | None = None
+    ) -> None:
+        """Make a checkpoint its cell's challenger; one that is it already stays on its trial.
 
-    def promote(self, checkpoint: str, *, expected: str | None = None) -> None:
+        Raises:
+            NoModelError: there is no such checkpoint.
+            StaleAliasError: it is the champion; or see `promote`.
+        """
+        cell = self._cell_of(self._named(checkpoint).name)
+        with self._swap(cell, expected=expected, fence=fence) as aliases:
+            if checkpoint == self._champion_id(cell):
+                raise StaleAliasError(f"{checkpoint} is the {cell} champion already")
+            if checkpoint != aliases.old.challenger:
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                aliases.new = replace(aliases.new, challenger=checkpoint, trial_since=now)
+
+    def drop_challenger(self, cell: Cell, *, fence: int | None = None) -> None:
+        """End the trial of a cell, if there is one.
+
+        Raises:
+            StaleAliasError: see `promote`.
+        """
+        with self._swap(cell, fence=fence) as aliases:
+            aliases.new = replace(aliases.new, challenger=None, trial_since=None)
+
+    def promote(
+        self, checkpoint: str, *, expected: str | None = None, fence: int | None = None
+    ) -> None:
         """Make a checkpoint its cell's champion; the champion of now becomes the previous one.
 
         Raises:
             NoModelError: there is no such checkpoint.
-            StaleAliasError: `expected` is given and is not the id of the champion of now.
+            StaleAliasError: `expected` is given and is not the id of the champion of now, or a
+                higher fencing number than `fence` was seen.
         """
         cell = self._cell_of(self._named(checkpoint).name)
-        with self._swap(cell) as aliases:
-            now = self._champion_id(cell)
-            if expected is not None and expected != now:
-                raise StaleAliasError(f"the {cell} champion is {now}, not {expected}")
-            challenger = None if aliases.old.challenger == checkpoint else aliases.old.challenger
-            aliases.new = Aliases(champion=checkpoint, challenger=challenger, previous=now)
+        with self._swap(cell, expected=expected, fence=fence) as aliases:
+            was = self._champion_id(cell)
+            # Promoting the champion again must not forget what a rollback would bring back.
+            previous = aliases.old.previous if was == checkpoint else was
+            aliases.new = _in_service(checkpoint, replace(aliases.new, previous=previous))
 
-    def rollback(self, cell: Cell) -> str:
+    def rollback(self, cell: Cell, *, expected: str | None = None, fence: int | None = None) -> str:
         """Put the previous champion back in service and return its id.
+
+        The champion of now becomes the previous one, so that doing it again undoes it.
 
         Raises:
             NoModelError: there is no previous one.
+            StaleAliasError: see `promote`.
         """
-        with self._swap(cell) as aliases:
-            if aliases.old.previous is None:
-                raise NoModelError(f"{cell} has no previous champion to go back to")
-            back = self._named(aliases.old.previous).name
-            aliases.new = replace(aliases.old, champion=back, previous=self._champion_id(cell))
+        with self._swap(cell, expected=expected, fence=fence) as aliases:
+            back, was = self.previous(cell).name, self._champion_id(cell)
+            aliases.new = _in_service(back, replace(aliases.new, previous=was))
         return back
 
     def _champion_id(self, cell: Cell) -> str | None:
@@ -156,16 +221,38 @@ class Registry:
         return self.folder / f"{cell}.json"
 
     @contextmanager
-    def _swap(self, cell: Cell) -> "Iterator[_Swap]":
-        """Hold the lock while `new` is worked out from `old`, then write it."""
+    def _swap(
+        self, cell: Cell, *, expected: str | None = None, fence: int | None = None
+    ) -> "Iterator[_Swap]":
+        """Hold the lock while `new` is worked out from `old`, then write it.
+
+        Raises:
+            StaleAliasError: what is expected is not so, or the fence is an old one.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{cell}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            swap = _Swap(old=self.aliases(cell))
+            old = self.aliases(cell)
+            if fence is not None and fence < old.fence:
+                raise StaleAliasError(f"fencing number {fence} is behind {old.fence} of {cell}")
+            now = self._champion_id(cell)
+            if expected is not None and expected != now:
+                raise StaleAliasError(f"the {cell} champion is {now}, not {expected}")
+            swap = _Swap(old=old, new=replace(old, fence=max(old.fence, fence or 0)))
             yield swap
             replace_file(self._alias_file(cell), json.dumps(asdict(swap.new), indent=1) + "\n")
 
 
+@dataclass
 class _Swap:
-    def __init__(self, old: Aliases) -> None:
-        self.old, self.new = old, old
+    """Aliases as they are and as they shall be."""
+
+    old: Aliases
+    new: Aliases
+
+
+def _in_service(champion: str, aliases: Aliases) -> Aliases:
+    """`aliases` with that champion, whose own trial, if it was on one, is over."""
+    if champion == aliases.challenger:
+        aliases = replace(aliases, challenger=None, trial_since=None)
+    return replace(aliases, champion=champion)

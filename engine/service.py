@@ -1,51 +1,28 @@
-"""`serve` as a process: load the champions, beat, serve, and end in order when told to."""
+"""`serve` as a process: load the models, beat, serve, and end in order when told to."""
 
 import asyncio
 import os
 import signal
 import socket
+import sys
 import time
-from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 import torch
 from redis.asyncio import Redis
 
-from engine.checkpoint import Checkpoint, CheckpointError, load
 from engine.client import connect
 from engine.heartbeat import Heartbeat, beat
-from engine.jobs import Cell
 from engine.loop import Engine
 from engine.queue import Queue
 from engine.registry import NoModelError, Registry
+from engine.reload import Watch
 from engine.settings import EngineSettings
 
 BEAT_EVERY_S = 1.0
 
 _log = structlog.get_logger(__name__)
-
-
-def load_champions(registry: Registry) -> dict[Cell, Checkpoint]:
-    """The checkpoint to serve of each cell: the champion, or if it is damaged the next best.
-
-    Raises:
-        NoModelError: no cell has a checkpoint that can be loaded.
-    """
-    found: dict[Cell, Checkpoint] = {}
-    for cell in Cell:
-        for path in registry.in_order_of_trust(cell):
-            try:
-                found[cell] = load(path)
-            except CheckpointError as error:
-                _log.error("! checkpoint refused", action="checkpoint.refused", why=str(error))
-            else:
-                break
-    if not found:
-        raise NoModelError(
-            f"no model can be loaded from {registry.folder}: train one with "
-            "«python -m trainer train gru», or reinstall to get the bundled ones back"
-        )
-    return found
 
 
 def pick_device(settings: EngineSettings) -> str:
@@ -62,32 +39,62 @@ async def serve(settings: EngineSettings) -> None:
         NoModelError: there is nothing to write with.
     """
     torch.set_num_threads(settings.threads)
-    champions = await asyncio.to_thread(load_champions, Registry(settings.models_folder))
+    registry = Registry(settings.models_folder)
     redis = connect(settings)
     worker = f"{socket.gethostname()}-{os.getpid()}"
     engine = Engine(
         Queue(redis, worker=worker),
-        champions,
         slots=settings.slots,
         candidates=settings.candidates,
         device=pick_device(settings),
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, engine.stop)
-    beating = asyncio.create_task(_beat(redis, worker, engine.cells, settings.slots))
-    _log.info("→ serving", action="engine.started", worker=worker, cells=dict(engine.cells))
+    watch = Watch(engine, registry, redis, trial_share=settings.trial_share)
+    beside: list[asyncio.Task[None]] = []
     try:
+        await watch.look()
+        if not engine.cells:
+            raise NoModelError(
+                f"no model can be loaded from {registry.folder}: train one with "
+                "«python -m trainer train gru», or reinstall to get the bundled ones back"
+            )
+        _listen_to_signals(engine, watch)
+        pulse = _beat(redis, worker, engine, watch, settings)
+        beside += [asyncio.create_task(pulse), asyncio.create_task(watch.run())]
+        _log.info("→ serving", action="engine.started", worker=worker, cells=engine.cells)
         await engine.serve()
     finally:
-        beating.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await redis.aclose()
     _log.info("← stopped", action="engine.stopped", worker=worker)
 
 
-async def _beat(redis: Redis, worker: str, cells: Mapping[Cell, str], slots: int) -> None:
+def _listen_to_signals(engine: Engine, watch: Watch) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, engine.stop)
+    # At a terminal it means that the terminal was closed, and nobody is there any more.
+    if not sys.stderr.isatty():
+        loop.add_signal_handler(signal.SIGHUP, watch.wake)
+
+
+async def _beat(
+    redis: Redis, worker: str, engine: Engine, watch: Watch, settings: EngineSettings
+) -> None:
+    """Tell of the engine for as long as it lives, and at once where others write than before."""
     since_ms = time.time_ns() // 1_000_000
     while True:
-        heartbeat = Heartbeat(worker=worker, cells=cells, slots=slots, since_ms=since_ms)
+        watch.news.clear()
+        heartbeat = Heartbeat(
+            worker=worker,
+            cells=engine.cells,
+            slots=settings.slots,
+            since_ms=since_ms,
+            challengers=engine.challengers,
+            trial_share=settings.trial_share,
+        )
         await beat(redis, heartbeat)
-        await asyncio.sleep(BEAT_EVERY_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_EVERY_S):
+                await watch.news.wait()

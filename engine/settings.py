@@ -57,6 +57,9 @@ class EngineSettings(BaseSettings):
     candidates: int = Field(default=16, ge=1, le=64)
     """Candidates written for each poem, of which the best is shown."""
 
+    trial_share: float = Field(default=0.1, ge=0, le=0.5)
+    """Of all poems of a cell with a challenger on trial, the part that the challenger writes."""
+
     threads: int = 2
     """CPU threads of one engine process."""
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from engine.checkpoint import Checkpoint, CheckpointError, load
 from engine.jobs import Cell
-from engine.registry import Registry
+from engine.registry import ROLES, Registry
 from engine.service import pick_device
 from engine.settings import SettingsError, load_settings
 from engine.verse.forms import FormName
@@ -271,10 +271,13 @@ def promote(checkpoint: Annotated[str, typer.Argument(help="The checkpoint's id.
 
 @models_app.command()
 def rollback(cell: Annotated[Cell, typer.Argument(help="The cell to roll back.")]) -> None:
-    """Put the previous champion of a cell back in service."""
+    """Put the previous champion of a cell back in service, after verifying it."""
     with _plainly():
-        back = _registry().rollback(cell)
-    _out.print(f"{back} is the {cell} champion", soft_wrap=True)
+        registry = _registry()
+        load(registry.previous(cell))
+        was = registry.champion(cell).name
+        back = registry.rollback(cell, expected=was)
+    _out.print(f"{back} is the {cell} champion again, in place of {was}", soft_wrap=True)
 
 
 def _corpus_folder() -> Path:
@@ -341,8 +344,9 @@ def _entry(score: Score) -> dict[str, float]:
 def _model_row(registry: Registry, path: Path) -> dict[str, Any]:
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     cell = Cell(path.name.partition("-")[0])
-    roles = [role for role, name in asdict(registry.aliases(cell)).items() if name == path.name]
-    if not roles and registry.champions().get(cell) == path:
+    aliases = asdict(registry.aliases(cell))
+    roles = [role for role in ROLES if aliases[role] == path.name]
+    if not aliases["champion"] and registry.champions().get(cell) == path:
         roles = ["champion (bundled)"]
     return {
         "checkpoint": path.name,

@@ -9,6 +9,7 @@ from sqlalchemy import Select, Subquery, case, delete, exists, func, select, tru
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.agreement import Counts
+from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
 from bot.anthology.ratings import WORTH
 from bot.anthology.tables import ConsentRow, PoemRow, RatingRow, SkipRow
@@ -119,6 +120,15 @@ class Curation:
         rater = self._database.known_as(person)
         statement = delete(SkipRow).where(SkipRow.poem == poem, SkipRow.rater == rater)
         await self._database.transact(lambda session: session.execute(statement))
+
+    async def note_rollback(self, *, person: str, cell: Cell, was: str, now: str) -> None:
+        """Write into the audit log that `person` had checkpoint `now` put in the place of `was`."""
+        detail = {"cell": cell.value, "from": was, "to": now}
+
+        async def note(session: AsyncSession) -> None:
+            session.add(audit_row("rollback", self._database.known_as(person), detail))
+
+        await self._database.transact(note)
 
     async def figures(self, *, days: int) -> Figures:
         """How the anthology fares, of so many days with today."""

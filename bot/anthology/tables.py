@@ -275,7 +275,7 @@ class AuditRow(Base):
     at: Mapped[datetime] = mapped_column(Moment, index=True)
     """When."""
     action: Mapped[str]
-    """What: `undo`, `forget`, `consent`, `promote` …"""
+    """What: `undo`, `forget`, `consent`, `rollback` …"""
     actor: Mapped[str | None] = mapped_column(index=True)
     """The pseudonym of whoever did it; none for the operator, and for who is forgotten."""
     subject: Mapped[str | None] = mapped_column(index=True)

@@ -1,7 +1,7 @@
 """Shows what there is: a chat's best poems, a person's own, and the models that write."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from bot import texts
@@ -16,7 +16,7 @@ from bot.message import Button, Incoming, Reply, Tap
 from bot.render import render_verse
 from bot.requests import MineRequest, ModelRequest, Period, TopRequest
 from bot.texts import Text
-from engine.client import EngineClient
+from engine.client import EngineClient, Lineup
 
 TOP = 5
 """Poems that a leaderboard shows."""
@@ -101,12 +101,13 @@ class BrowsingClerk:
         self, _request: ModelRequest, incoming: Incoming, settings: ChatSettings
     ) -> Reply:
         language = incoming.language
-        cells = await self._engine.cells()
-        if not cells:
+        lineups = await self._engine.lineups()
+        if not lineups:
             return say(incoming, texts.MODEL_NONE.say(language))
         waiting = sum((await self._engine.depth()).values())
         lines = [texts.MODELS.say(language)]
-        lines += [_model_line(cell, cells[cell], language) for cell in sorted(cells)]
+        for cell, lineup in sorted(lineups.items()):
+            lines += _model_lines(cell, lineup, language)
         lines.append(texts.MODEL_HERE.say(language, cell=settings.style.cell, waiting=waiting))
         return say(incoming, "\n".join(lines))
 
@@ -122,6 +123,14 @@ def _marks(ranked: Ranked) -> str:
     if ranked.stars is not None:
         marks.append(f"★ {ranked.stars:.1f}")
     return " · ".join(marks)
+
+
+def _model_lines(cell: str, lineup: Lineup[str], language: Language) -> Iterator[str]:
+    """The models of one cell: the one in service, and the one on trial."""
+    yield _model_line(cell, lineup.champion, language)
+    if lineup.challenger is not None:
+        percent = f"{100 * lineup.share:g}"
+        yield texts.MODEL_TRIAL.say(language, checkpoint=lineup.challenger, percent=percent)
 
 
 def _model_line(cell: str, checkpoint: str, language: Language) -> str:

@@ -207,6 +207,8 @@ class Chat:
             return False
         for message in reply.messages:
             await self._show(message)
+        for message in await reply.errand() if reply.errand else ():
+            await self._show(message)
         well = reply.job is None or await self._show_outcome(reply.job)
         if news := self._keypad.take_news():
             self._screen.show_buttons(news)

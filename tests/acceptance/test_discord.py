@@ -34,6 +34,7 @@ COMMANDS_SAID: tuple[tuple[str, dict[str, str], str, str], ...] = (
     ("model", {}, "lstm", "lstm"),
     ("review", {}, texts.CURATORS_ONLY.zh, texts.CURATORS_ONLY.en),
     ("stats", {}, texts.CURATORS_ONLY.zh, texts.CURATORS_ONLY.en),
+    ("rollback", {"model": "gru"}, texts.APPOINTED_ONLY.zh, texts.APPOINTED_ONLY.en),
     ("privacy", {}, "/forget", "/forget"),
     ("export", {}, "", ""),
     ("forget", {}, "", ""),

@@ -136,6 +136,7 @@ LINES_SAID: tuple[tuple[str, str, str], ...] = (
     ("/model", "lstm", "lstm"),
     ("/review", texts.CURATORS_ONLY.zh, texts.CURATORS_ONLY.en),
     ("/stats", texts.CURATORS_ONLY.zh, texts.CURATORS_ONLY.en),
+    ("/rollback", texts.APPOINTED_ONLY.zh, texts.APPOINTED_ONLY.en),
     ("/curate on", texts.IN_COMPANY_ONLY.zh, texts.IN_COMPANY_ONLY.en),
     ("/privacy", "/forget", "/forget"),
     ("/export", "", ""),

@@ -107,6 +107,16 @@ async def test_lines_from_a_pipe_are_answered_in_turn(redis, talk):
     assert "损坏" in out
 
 
+async def test_a_model_is_put_back_from_the_console(redis, talk, monkeypatch):
+    monkeypatch.setattr("engine.client.ROLLBACK_S", 0.2)
+    async with fake_engine(redis):
+        _, out = await talk(b"/rollback gru\n1\n")
+    assert "1 换回去" in out
+    assert "请等几秒" in out
+    # The fake engine obeys nobody.
+    assert "没有换掉 gru-test" in out
+
+
 async def test_one_line_can_be_asked_from_the_command_line(redis, talk):
     async with fake_engine(redis):
         well, out = await talk(once="/poem 月 五绝", language=Language.EN)

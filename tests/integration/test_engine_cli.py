@@ -112,6 +112,25 @@ def test_from_corpus_to_a_champion_by_hand(environment, tmp_path):
     assert again.returncode == 0
 
 
+def test_models_have_roles_and_the_one_before_can_be_put_back(environment, tmp_path):
+    registry = Registry(tmp_path / "models")
+    first = registry.champion(Cell.GRU).name
+    second, third = (write_model(registry.folder, seed=seed).name for seed in (2, 3))
+    registry.promote(second)
+    registry.challenge(third)
+    rows = json.loads(run("trainer", "models", "list", "--json", environment=environment).stdout)
+    roles = {row["checkpoint"]: row["role"] for row in rows}
+    assert roles | {first: "previous", second: "champion", third: "challenger"} == roles
+    assert "champion (bundled)" in roles.values()
+    done = run("trainer", "models", "rollback", "gru", environment=environment)
+    assert done.stdout == f"{first} is the gru champion again, in place of {second}\n"
+    (registry.folder / second / "config.json").write_text("{}")
+    done = run("trainer", "models", "rollback", "gru", environment=environment)
+    assert done.returncode == 2
+    assert "damaged" in done.stderr
+    assert registry.champion(Cell.GRU).name == first
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

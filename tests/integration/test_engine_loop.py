@@ -11,6 +11,7 @@ from engine.client import EngineClient
 from engine.jobs import Cell, Failure, Job, Outcome, Poem, Reason
 from engine.loop import Engine
 from engine.queue import Queue
+from engine.routes import Lineup
 from engine.verse.checker import check
 from engine.verse.forms import FormName
 from engine.writer import Writer
@@ -25,7 +26,10 @@ def champions(tmp_path_factory):
 
 @contextlib.asynccontextmanager
 async def serving(redis, champions, *, slots=8, candidates=1):
-    engine = Engine(Queue(redis, worker="w"), champions, slots=slots, candidates=candidates)
+    engine = Engine(Queue(redis, worker="w"), slots=slots, candidates=candidates)
+    engine.appoint(
+        {cell: Lineup(champion=engine.hire(loaded)) for cell, loaded in champions.items()}
+    )
     task = asyncio.create_task(engine.serve())
     try:
         yield engine

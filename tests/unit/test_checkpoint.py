@@ -1,4 +1,4 @@
-"""Checkpoints and the registry: what is refused, and what is never lost."""
+"""Checkpoints: what is refused, and what is never lost."""
 
 import json
 import shutil
@@ -10,10 +10,7 @@ import torch
 
 from engine import checkpoint
 from engine.checkpoint import DamagedError, MismatchError, MissingError
-from engine.jobs import Cell
-from engine.registry import Aliases, NoModelError, Registry, StaleAliasError
-from engine.service import load_champions
-from tests.fakes.models import small_dataset, write_model
+from tests.fakes.models import write_model
 
 
 @pytest.fixture(scope="module")
@@ -145,74 +142,3 @@ def test_a_pickle_in_the_place_of_weights_is_not_run(folder, tmp_path):
     with pytest.raises(MismatchError):
         checkpoint.load(folder)
     assert not (tmp_path / "sprung").exists()
-
-
-@pytest.fixture
-def registry(tmp_path):
-    """A registry of two gru checkpoints behind which an lstm one is bundled."""
-    found = Registry(tmp_path / "models", bundled=tmp_path / "bundled")
-    data = small_dataset()
-    for seed in (1, 2):
-        write_model(found.folder, seed=seed, dataset=data)
-    write_model(found.bundled, Cell.LSTM, dataset=data)
-    return found
-
-
-def two_ids(registry):
-    return [path.name for path in registry.checkpoints() if path.name.startswith("gru")]
-
-
-def test_a_cell_without_a_champion_is_served_by_the_bundled_one(registry):
-    assert registry.champion(Cell.LSTM).parent == registry.bundled
-    with pytest.raises(NoModelError, match="installed: lstm"):
-        registry.champion(Cell.GRU)
-
-
-def test_promotion_and_rollback_swap_champion_and_previous(registry):
-    first, second = two_ids(registry)
-    registry.promote(first)
-    registry.promote(second, expected=first)
-    assert registry.aliases(Cell.GRU) == Aliases(champion=second, previous=first)
-    assert registry.rollback(Cell.GRU) == first
-    assert registry.aliases(Cell.GRU) == Aliases(champion=first, previous=second)
-
-
-def test_a_promotion_on_stale_knowledge_is_refused(registry):
-    first, second = two_ids(registry)
-    registry.promote(first)
-    with pytest.raises(StaleAliasError):
-        registry.promote(second, expected="gru-another")
-    assert registry.champion(Cell.GRU).name == first
-
-
-def test_what_is_not_there_is_neither_promoted_nor_rolled_back_to(registry):
-    with pytest.raises(NoModelError):
-        registry.promote("gru-20200101T000000Z-00000000")
-    with pytest.raises(NoModelError):
-        registry.rollback(Cell.GRU)
-
-
-def test_a_challenger_is_noted_and_stops_being_one_when_promoted(registry):
-    first, second = two_ids(registry)
-    registry.promote(first)
-    registry.challenge(second)
-    assert registry.aliases(Cell.GRU).challenger == second
-    registry.promote(second)
-    assert registry.aliases(Cell.GRU).challenger is None
-
-
-def test_a_damaged_champion_is_refused_and_the_previous_one_served(registry, capsys):
-    first, second = two_ids(registry)
-    registry.promote(first)
-    registry.promote(second)
-    with (registry.folder / second / "weights.safetensors").open("r+b") as file:
-        file.seek(200)
-        file.write(b"\xff")
-    champions = load_champions(registry)
-    assert champions[Cell.GRU].id == first
-    assert "sha256" in capsys.readouterr().out
-
-
-def test_without_any_model_the_engine_says_what_to_do(tmp_path):
-    with pytest.raises(NoModelError, match="trainer train"):
-        load_champions(Registry(tmp_path, bundled=tmp_path))
