@@ -11,9 +11,8 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -31,6 +30,7 @@ from trainer.evaluate import Score, nats_of, score_poems, tone_labels
 from trainer.feedback import Example
 from trainer.gate import Report
 from trainer.metrics import KnownLines, Specimen, distinct, likeness, repetition, rule_rates
+from trainer.preference import win_rate
 
 POEMS = 160
 """Samples: of each form ten openings, and of each opening `ALIKE` poems."""
@@ -38,18 +38,6 @@ ALIKE = 4
 """Samples that share form and opening, so that it can be told how alike they are."""
 _CANDIDATES = int(EngineSettings.model_fields["candidates"].default)
 _SLOTS = int(EngineSettings.model_fields["slots"].default)
-
-
-class Wins(Protocol):
-    """How often a checkpoint orders poems as readers do (`trainer.preference.WinRate`)."""
-
-    @property
-    def share(self) -> float:
-        """Of the pairs; NaN where there is none."""
-
-    @property
-    def pairs(self) -> int:
-        """How many pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +54,6 @@ def examine(
     dataset: Dataset,
     held_out: Sequence[Example],
     *,
-    wins: Wins,
     critic: Mapping[str, Tensor] | None,
     seed: int,
     poems: int = POEMS,
@@ -77,24 +64,32 @@ def examine(
         checkpoint: What is looked at.
         dataset: The clean corpus, whose Tang test poems are scored; nothing of a night's mix.
         held_out: Rated poems that training never reads.
-        wins: How often the checkpoint orders them as readers do.
         critic: The weights of the one critic that judges every checkpoint of a night. None where
             there is none; then nothing passes.
         seed: Of the samples.
         poems: How many samples; rounded down to a multiple of four forms and of `ALIKE`.
     """
-    plain = _scores(checkpoint, dataset, told=False)
-    begun = time.process_time()
-    samples = list(_write(checkpoint, dataset, seed=seed, poems=poems))
-    seconds = time.process_time() - begun
-    written = [sample for sample in samples if sample.poem is not None]
-    return Report(
+    wins = win_rate(checkpoint, held_out)
+    report = Report(
         checkpoint=checkpoint.id,
         cell=checkpoint.shape.cell,
         vocabulary=_digest(checkpoint.vocabulary.chars),
         material=_material(dataset, critic, seed=seed, poems=poems),
         held_out=_digest(sorted({one.poem for one in held_out})),
         snapshot=checkpoint.report.get("snapshot"),
+        size=_size(checkpoint),
+        pairs=wins.pairs,
+        win_rate=wins.share,
+    )
+    if checkpoint.vocabulary.chars != dataset.vocabulary.chars:
+        return report  # The test poems' indices would mean other characters.
+    plain = _scores(checkpoint, dataset, told=False)
+    begun = time.process_time()
+    samples = list(_write(checkpoint, dataset, seed=seed, poems=poems))
+    seconds = time.process_time() - begun
+    written = [sample for sample in samples if sample.poem is not None]
+    return replace(
+        report,
         characters=tuple(score.characters for score in plain),
         nats=tuple(score.nats for score in plain),
         told=tuple(score.nats for score in _scores(checkpoint, dataset, told=True)),
@@ -106,12 +101,10 @@ def examine(
         repetition=_mean(repetition(_lines(sample)) for sample in written),
         likeness=_likeness(written),
         odds=_odds(written, checkpoint.vocabulary, critic),
+        samples=len(written),
         commonest=_commonest(written),
         surprise=_surprise(checkpoint, held_out, plain),
         poems_per_second=len(written) / max(seconds, 1e-9),
-        size=_size(checkpoint),
-        pairs=wins.pairs,
-        win_rate=wins.share,
     )
 
 
