@@ -13,6 +13,8 @@ from tests.fakes.challengers import KINDS, Stage, own_corpus, padded, with_noise
 from tests.fakes.models import write_model
 from trainer.gate import judge
 
+pytestmark = pytest.mark.timeout(300)
+
 EXAMINED = KINDS[:7]
 """Kinds whose every challenger is a model that is looked at, which takes seconds."""
 
@@ -39,7 +41,7 @@ def test_a_bad_challenger_is_refused(stage, kind):
 
 
 @pytest.mark.only_by_make_faults
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", EXAMINED, ids=lambda kind: kind.__name__)
 def test_ten_bad_challengers_are_refused(stage, kind):
     found = promoted(stage, kind, range(10))
@@ -67,6 +69,7 @@ def test_a_better_checkpoint_passes_and_a_worse_one_does_not(stage):
     assert not back.passed
 
 
+@pytest.mark.only_by_make_faults
 def test_idle_units_change_nothing_but_the_pace(stage):
     """What makes the kind `slower` slower is all that is wrong with it."""
     wide = stage.examine(padded(stage.champion, 512))
@@ -95,6 +98,7 @@ def test_weights_that_are_no_numbers_are_not_even_loaded(tmp_path):
             checkpoint.load(folder)
 
 
+@pytest.mark.only_by_make_faults
 def test_weights_that_exploded_do_not_pass(stage):
     exploded = {name: 1e4 * p for name, p in stage.champion.weights.items()}
     verdict = judge(stage.report, stage.examine(replace(stage.champion, weights=exploded)))
