@@ -25,6 +25,7 @@ from trainer import corpus
 from trainer.corpus import Census, CorpusError, Era, Split
 from trainer.critic import hold_hearing
 from trainer.dataset import Dataset, DatasetError, arrays, build
+from trainer.distributed import TeamError, joined
 from trainer.evaluate import Score, score_forms, tone_labels, total
 from trainer.fit import Measure, Run, TrainingError
 from trainer.product import with_critic, with_theme, write_checkpoint
@@ -57,6 +58,7 @@ _MENDABLE = (
     CorpusError,
     DatasetError,
     SettingsError,
+    TeamError,
     TrainingError,
     OSError,
 )
@@ -142,28 +144,48 @@ def train(
     ] = None,
     threads: _Threads = 2,
 ) -> None:
-    """Train a model and write its checkpoint. A run that was killed goes on where it was."""
+    """Train a model and write its checkpoint. A run that was killed goes on where it was.
+
+    Started by `torchrun … -m trainer train …`, all its processes train the one model.
+    """
     torch.set_num_threads(threads)
     with _plainly():
         settings = load_settings(TrainerSettings)
         dataset = _dataset(data)
         folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
         first = load(_registry().find(start)) if start is not None else None
-        device = pick_device(settings)
-        fitting = Run(RECIPES[recipe](cell), dataset, folder, start=first, device=device)
-        with _bar() as bar:
-            task = bar.add_task(f"{cell}", total=fitting.steps)
-
-            def report(measure: Measure) -> None:
-                bar.console.print(
-                    f"step {measure.step}/{fitting.steps} loss {measure.loss:.3f} "
-                    f"dev perplexity {measure.dev:.1f}",
-                    highlight=False,
-                )
-
-            fitting.train(report, on_step=lambda step: bar.update(task, completed=step))
-        path = write_checkpoint(fitting, output or settings.models_folder)
+        with joined(pick_device(settings)) as team:
+            fitting = Run(
+                RECIPES[recipe](cell),
+                dataset,
+                folder,
+                start=first,
+                device=team.device,
+                team=team,
+            )
+            _train(fitting, quiet=not team.leads)
+            if not team.leads:
+                return
+            path = write_checkpoint(fitting, output or settings.models_folder)
     _out.print(str(path), soft_wrap=True)
+
+
+def _train(fitting: Run, *, quiet: bool) -> None:
+    """Train to the end, with a bar on stderr unless `quiet`."""
+    with _bar(quiet=quiet) as bar:
+        task = bar.add_task(f"{fitting.recipe.cell}", total=fitting.steps)
+
+        def report(measure: Measure) -> None:
+            bar.console.print(
+                f"step {measure.step}/{fitting.steps} loss {measure.loss:.3f} "
+                f"dev perplexity {measure.dev:.1f}",
+                highlight=False,
+            )
+
+        fitting.train(
+            (lambda _measure: None) if quiet else report,
+            on_step=lambda step: bar.update(task, completed=step),
+        )
 
 
 @app.command()
@@ -297,13 +319,13 @@ def _dataset(pack: Path | None) -> Dataset:
         return build(corpus.without_duplicates(corpus.read(folder)))
 
 
-def _bar() -> Progress:
+def _bar(*, quiet: bool = False) -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
     )
-    return Progress(*columns, TimeRemainingColumn(), console=_err)
+    return Progress(*columns, TimeRemainingColumn(), console=_err, disable=quiet)
 
 
 def _advance(bar: Progress, task: TaskID, step: int, steps: int) -> None:

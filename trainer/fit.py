@@ -1,10 +1,14 @@
 """Training: a recipe and a dataset become averaged weights.
 
 A run can be killed at any moment and goes on where its last state was saved, to the same bits as
-if nothing had happened: the state holds weights, averages, optimizer, random generator and place
+if nothing had happened: the state holds weights, averages, optimizer, random generators and place
 in the data. States are safetensors and JSON; nothing here reads or writes a pickle.
+
+Several processes may train one model (`trainer.distributed`). They go through the same batches in
+the same order as one would, each with its rows of every batch.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -13,17 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.checkpoint import Checkpoint
 from engine.files import replace_file
-from engine.model import Model, Shape, places, shift
+from engine.model import Model, Shape
 from engine.verse.forms import FORMS, FormName
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Verses
-from trainer.evaluate import polyphones, score_forms, tone_labels, total
-from trainer.loss import full_cross_entropy, sampled_cross_entropy
+from trainer.distributed import ALONE, Team
+from trainer.evaluate import score_forms, total
+from trainer.objective import Batch, Objective
 from trainer.recipe import Recipe, Stage
 
 
@@ -41,18 +47,6 @@ class Measure:
     """Mean training loss since the last measure, nats a character."""
     dev: float
     """Perplexity of the averaged weights on the dev split of Tang, form known only."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Poems of one form, on the training device."""
-
-    form: FormName
-    """Their form."""
-    tokens: Tensor
-    """(B, T)"""
-    rhymes: Tensor
-    """(B,)"""
 
 
 @dataclass
@@ -77,15 +71,20 @@ class Run:
         *,
         start: Checkpoint | None = None,
         device: str = "cpu",
+        team: Team = ALONE,
     ) -> None:
         """Go on with the run in `folder`, or begin one: at random, or with the weights of `start`.
 
+        Of several processes only the first reads and writes `folder`.
+
         Raises:
-            TrainingError: the folder holds another run, or `start` is of another shape.
+            TrainingError: the folder holds another run, `start` is of another shape, or the
+                processes of `team` were given different things.
         """
-        self.recipe, self.dataset, self.folder = recipe, dataset, folder
+        self.recipe, self.dataset, self.folder, self.team = recipe, dataset, folder, team
         self.start = start.id if start is not None else None
         self.device = torch.device(device)
+        self._check_agreement()
         torch.manual_seed(recipe.seed)
         shape = Shape(
             cell=recipe.cell,
@@ -94,25 +93,25 @@ class Run:
             hidden=recipe.hidden,
         )
         self.model = Model(shape, dropout=recipe.dropout).to(self.device)
-        self._frequencies = _frequencies(dataset).to(self.device)
+        frequencies = _frequencies(dataset).to(self.device)
         # Start from the unigram distribution: the first steps need not learn it.
-        self.model.bias.data.copy_(self._frequencies.log())
+        self.model.bias.data.copy_(frequencies.log())
         if start is not None:
             self._load_start(start)
+        self._objective = Objective(self.model, dataset.vocabulary, recipe, frequencies)
+        if not team.leads:  # the same weights everywhere, but other dropout
+            torch.manual_seed(recipe.seed * 1_000_003 + team.rank)
         self.average = {name: p.detach().clone() for name, p in self.model.state_dict().items()}
         self.best = {name: p.clone() for name, p in self.average.items()}
         self.optimizer = _optimizer(self.model, recipe)
         self.progress = Progress()
-        self._tones = tone_labels(dataset.vocabulary).to(self.device)
-        self._polyphones = polyphones(dataset.vocabulary).to(self.device)
+        self._loss_sum = torch.zeros((), device=self.device)
         self._plan = [
             (stage, _epoch_steps(dataset, stage, recipe.batch_characters))
             for stage in recipe.stages
         ]
         self.steps = sum(round(stage.epochs * steps) for stage, steps in self._plan)
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "state.json").exists():
-            self._resume()
+        self._resume()
 
     def train(
         self,
@@ -129,8 +128,9 @@ class Run:
             TrainingError: the loss is no longer a number.
         """
         self.model.train()
+        objective = self.team.wrap(self._objective)
         for batch in self._batches():
-            self._step(batch)
+            self._step(objective, batch)
             on_step(self.progress.step)
             if self._time_to_evaluate():
                 report(self._evaluate())
@@ -147,6 +147,16 @@ class Run:
         ):
             raise TrainingError(f"{start.id} has another shape or vocabulary than this run")
         self.model.load_state_dict(dict(start.weights))
+
+    def _check_agreement(self) -> None:
+        """Processes with different data would train a model of neither."""
+        given = json.dumps([asdict(self.recipe), self.dataset.fingerprint, self.start])
+        digest = torch.tensor(list(hashlib.sha256(given.encode()).digest()), dtype=torch.uint8)
+        if (self.team.gather(digest) != digest).any():
+            raise TrainingError(
+                "the processes were given different corpora, recipes or starts: "
+                "give every host the same command and the same file of «corpus pack»"
+            )
 
     def _time_to_evaluate(self) -> bool:
         step = self.progress.step
@@ -167,51 +177,24 @@ class Run:
                     seed = self.recipe.seed * 1_000_003 + order * 1009 + epoch
                     yield from _epoch(data, self.recipe.batch_characters, seed, skip, count)
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, objective: nn.Module, batch: Batch) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
+        rows, part = self.team.share(len(batch.tokens))
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"
         ):
-            loss = self._loss(batch)
+            loss = objective(batch.rows(rows), self._stage()[0].negatives)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        # Gradients are averaged over the team: weighted by its rows, that is the whole batch's.
+        (loss * (part * self.team.size)).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.progress.step += 1
         self._update_average()
-        self._note_loss(loss.detach())
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """Mean cross entropy of a batch, in nats a character."""
-        model = self.model
-        before, above = shift(batch.tokens, FORMS[batch.form].line_length, model.shape.vocabulary)
-        tone, rhyme = self._tell(batch)
-        place = torch.tensor(places(batch.form), device=self.device)
-        features = model(before, above, place, tone, rhyme).flatten(0, 1)  # (N, E)
-        weight, targets = model.characters.weight[:-1], batch.tokens.flatten()
-        negatives = self._stage()[0].negatives
-        if negatives is None:
-            return full_cross_entropy(features, weight, model.bias, targets)
-        return sampled_cross_entropy(
-            features,
-            weight,
-            model.bias,
-            targets,
-            frequencies=self._frequencies,
-            negatives=negatives,
-        )
-
-    def _tell(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The tones (B, T) and rhymes (B,) the model is told of; 0 where it is left in the dark."""
-        rows, length = batch.tokens.shape
-        told = torch.rand(rows, device=self.device) < self.recipe.told  # (B,)
-        places_told = torch.rand(rows, length, device=self.device) < self.recipe.told_tone
-        # A polyphone is told as the one or the other: left untold, "not told" would mean polyphone.
-        either = torch.randint(1, 3, (rows, length), device=self.device)
-        tone = torch.where(self._polyphones[batch.tokens], either, self._tones[batch.tokens])
-        tone = tone * (told[:, None] & places_told)
-        return tone, batch.rhymes * told
+        # Summed on the device: reading it every step would stop the GPU each time.
+        self._loss_sum = self._loss_sum + loss.detach() * part
+        self.progress.loss_steps += 1
 
     def _stage(self) -> tuple[Stage, float]:
         """The stage of the current step, and what share of it lies behind."""
@@ -238,18 +221,24 @@ class Run:
                 list(self.average.values()), [weights[name] for name in self.average], 1 - decay
             )
 
-    def _note_loss(self, loss: Tensor) -> None:
-        # Summed on the device: reading it every step would stop the GPU each time.
-        self._loss_sum = getattr(self, "_loss_sum", torch.zeros((), device=self.device)) + loss
-        self.progress.loss_steps += 1
-
     def _evaluate(self) -> Measure:
         """Score the averaged weights on dev; keep them if they are the best so far."""
-        mean_loss = float(self._loss_sum) / max(1, self.progress.loss_steps)
+        mean_loss = float(self.team.sum(self._loss_sum)) / max(1, self.progress.loss_steps)
         self._loss_sum = torch.zeros((), device=self.device)
         self.progress.loss_steps = 0
         if not math.isfinite(mean_loss):
             raise TrainingError(f"the loss is {mean_loss} at step {self.progress.step}")
+        # Heard from the first process, so that all agree which weights are best, and when to stop.
+        dev = float(self.team.hear(lambda: repr(self._dev_perplexity()).encode()))
+        measure = Measure(step=self.progress.step, loss=mean_loss, dev=dev)
+        self.progress.measures.append(measure)
+        if measure.dev < self.progress.best:
+            self.progress.best = measure.dev
+            self.best = {name: p.clone() for name, p in self.average.items()}
+        return measure
+
+    def _dev_perplexity(self) -> float:
+        """Of the averaged weights."""
         live = {name: p.clone() for name, p in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         with torch.autocast(
@@ -261,12 +250,7 @@ class Run:
                 unknown_types=self.dataset.unknown_types,
             )
         self.model.load_state_dict(live)
-        measure = Measure(step=self.progress.step, loss=mean_loss, dev=total(scores).perplexity)
-        self.progress.measures.append(measure)
-        if measure.dev < self.progress.best:
-            self.progress.best = measure.dev
-            self.best = {name: p.clone() for name, p in self.average.items()}
-        return measure
+        return total(scores).perplexity
 
     def _stale(self) -> bool:
         """Whether the last stage has gone `patience` evaluations without a better one."""
@@ -281,17 +265,30 @@ class Run:
         self.model.load_state_dict(best)
 
     def save(self) -> None:
-        """Write the whole state, so that a kill at any moment leaves the old one or this one."""
+        """Write the whole state, so that a kill at any moment leaves the old one or this one.
+
+        All processes of a team must call it: each adds what is its own.
+        """
+        own = {name: self.team.gather(value) for name, value in self._own().items()}
+        if self.team.leads:
+            self._write(own)
+
+    def _own(self) -> dict[str, Tensor]:
+        """The part of the state that every process has for itself."""
+        own = {"random/cpu": torch.get_rng_state(), "loss_sum": self._loss_sum}
+        if self.device.type == "cuda":
+            own["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        return own
+
+    def _write(self, own: Mapping[str, Tensor]) -> None:
         tensors = {
             **{f"weights/{name}": p for name, p in self.model.state_dict().items()},
             **{f"average/{name}": p for name, p in self.average.items()},
             **{f"best/{name}": p for name, p in self.best.items()},
             **_flatten_optimizer(self.optimizer),
-            "random/cpu": torch.get_rng_state(),
-            "loss_sum": getattr(self, "_loss_sum", torch.zeros(())),
+            **own,
         }
-        if self.device.type == "cuda":
-            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"state-{self.progress.step}.safetensors"
         save_file({name: p.detach().cpu().contiguous() for name, p in tensors.items()}, path)
         state = {
@@ -299,6 +296,7 @@ class Run:
             "dataset": self.dataset.fingerprint,
             "recipe": asdict(self.recipe),
             "start": self.start,
+            "processes": self.team.size,
             "progress": asdict(self.progress),
         }
         replace_file(self.folder / "state.json", json.dumps(state))
@@ -307,7 +305,24 @@ class Run:
                 old.unlink()
 
     def _resume(self) -> None:
-        state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        """Take up the state in the folder, if there is one; the first process reads it to all."""
+        path = self.folder / "state.json"
+        found = self.team.hear(lambda: path.read_bytes() if path.exists() else b"")
+        if not found:
+            return
+        state = json.loads(found)
+        self._check_state(state)
+        data = self.team.hear((self.folder / state["tensors"]).read_bytes)
+        tensors = {name: p.to(self.device) for name, p in load_tensors(data).items()}
+        self.model.load_state_dict(_under("weights/", tensors))
+        self.average, self.best = _under("average/", tensors), _under("best/", tensors)
+        _restore_optimizer(self.optimizer, tensors)
+        fields = state["progress"]
+        measures = [Measure(**measure) for measure in fields.pop("measures")]
+        self.progress = Progress(**fields, measures=measures)
+        self._restore_own(tensors)
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
         wanted = json.loads(json.dumps(asdict(self.recipe)))
         found = (state["recipe"], state["dataset"], state.get("start"))
         if found != (wanted, self.dataset.fingerprint, self.start):
@@ -315,17 +330,22 @@ class Run:
                 f"{self.folder} holds a run of another recipe, dataset or start: "
                 "give it the same ones, or another folder"
             )
-        tensors = load_file(self.folder / state["tensors"], device=str(self.device))
-        self.model.load_state_dict(_under("weights/", tensors))
-        self.average, self.best = _under("average/", tensors), _under("best/", tensors)
-        _restore_optimizer(self.optimizer, tensors)
-        fields = state["progress"]
-        measures = [Measure(**measure) for measure in fields.pop("measures")]
-        self.progress = Progress(**fields, measures=measures)
-        self._loss_sum = tensors["loss_sum"]
-        torch.set_rng_state(tensors["random/cpu"].cpu())
-        if "random/cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random/cuda"].cpu(), self.device)
+        if (began := state.get("processes", 1)) != self.team.size:
+            raise TrainingError(
+                f"{self.folder} holds a run of {began} processes, not {self.team.size}: "
+                "start as many, or give another folder"
+            )
+
+    def _restore_own(self, tensors: Mapping[str, Tensor]) -> None:
+        own = {  # copies: torch crashes on a generator's state that is a view
+            name: tensors[name].reshape(self.team.size, *value.shape)[self.team.rank].clone()
+            for name, value in self._own().items()
+            if name in tensors
+        }
+        self._loss_sum = own["loss_sum"]
+        torch.set_rng_state(own["random/cpu"].cpu())
+        if "random/cuda" in own:
+            torch.cuda.set_rng_state(own["random/cuda"].cpu(), self.device)
 
 
 def _optimizer(model: Model, recipe: Recipe) -> torch.optim.AdamW:
