@@ -181,7 +181,7 @@ def main(
         settings = load_settings(BenchmarkSettings)
         folder = state or settings.state_folder
         plan = Plan(
-            models=_models(Registry(settings.models_folder), checkpoint or []),
+            models=_models(Registry.at(settings), checkpoint or []),
             baselines=_baselines(folder, settings),
             count=count,
             chosen=chosen,

@@ -83,7 +83,7 @@ def main(
     temperature: Annotated[float, typer.Option()] = 0.8,
 ) -> None:
     """Print the figures of each way as one JSON object."""
-    loaded = load(Registry(load_settings(EngineSettings).models_folder).find(checkpoint))
+    loaded = load(Registry.at(load_settings(EngineSettings)).find(checkpoint))
     sequences = [
         make_sequence(
             Job(

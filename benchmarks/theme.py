@@ -144,7 +144,7 @@ def main(
 ) -> None:
     """Print the figures of every way, one JSON object."""
     torch.set_num_threads(threads)
-    loaded = load(Registry(load_settings(EngineSettings).models_folder).find(checkpoint))
+    loaded = load(Registry.at(load_settings(EngineSettings)).find(checkpoint))
     if loaded.theme is None:
         typer.echo(f"{loaded.id} has no encoder: `python -m trainer theme` makes one", err=True)
         sys.exit(2)

@@ -78,7 +78,7 @@ def compose(
         logs.configure(level="WARNING", secrets=settings.secrets)
         torch.set_num_threads(settings.threads)
         asked = ask(opening, acrostic=acrostic, form=form, rhyme=rhyme, theme=theme)
-        checkpoint = load(Registry(settings.models_folder).champion(style))
+        checkpoint = load(Registry.at(settings).champion(style))
         first = random.SystemRandom().randrange(2**31) if seed is None else seed
         jobs = [
             Job(
@@ -116,7 +116,7 @@ def inspect(
     """Verify a checkpoint and say what it is."""
     with _plainly():
         settings = load_settings(EngineSettings)
-        loaded = load(Registry(settings.models_folder).find(checkpoint))
+        loaded = load(Registry.at(settings).find(checkpoint))
     report = loaded.report
     figures = {
         "checkpoint": loaded.id,

@@ -25,7 +25,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,7 +147,7 @@ def save(
     target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
     manifest = {"format": FORMAT, "sha256": {n: _sha256(data) for n, data in contents.items()}}
     contents[MANIFEST] = _to_json(manifest)
-    _write_folder(target, contents)
+    write_folder(target, contents)
     return target
 
 
@@ -163,7 +163,8 @@ def _full(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: p.float() for name, p in weights.items()}
 
 
-def _write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
+def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files to a hidden folder, and give it its name when all of it is on the disk."""
     parent = target.parent
     parent.mkdir(parents=True, exist_ok=True)
     temporary = parent / f".{target.name}.{os.getpid()}"
@@ -190,7 +191,7 @@ def load(folder: Path) -> Checkpoint:
         DamagedError: a file differs from the manifest, or a weight is not finite.
         MismatchError: the files do not belong together, or the format is not known.
     """
-    contents = _verified(folder)
+    contents = verified(str(folder), lambda name: (folder / name).read_bytes())
     try:
         config = json.loads(contents["config.json"])
         if config["format"] != FORMAT:
@@ -231,38 +232,53 @@ def load(folder: Path) -> Checkpoint:
     )
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
-    """The contents of every file, each checked against the manifest."""
-    manifest = _manifest(folder)
+def verified(place: str, read: Callable[[str], bytes]) -> dict[str, bytes]:
+    """The contents of every file, each checked against the manifest, which comes last.
+
+    Args:
+        place: where the checkpoint is; ends in its id.
+        read: what a file of that name holds; an OSError if it cannot be read.
+
+    Raises:
+        MissingError: there is no manifest.
+        DamagedError: a file differs from the manifest.
+        MismatchError: the format is not known.
+    """
+    checkpoint = Path(place).name
+    manifest, digests = _manifest(place, read)
     contents: dict[str, bytes] = {}
-    for name, digest in manifest.items():
+    for name, digest in digests.items():
         try:
-            contents[name] = (folder / name).read_bytes()
+            contents[name] = read(name)
         except OSError as error:
-            raise DamagedError(f"{name} of {folder.name} cannot be read: {error}") from error
+            raise DamagedError(f"{name} of {checkpoint} cannot be read: {error}") from error
         if _sha256(contents[name]) != digest:
             raise DamagedError(
-                f"{name} of {folder.name} is damaged: its sha256 is not the manifest's"
+                f"{name} of {checkpoint} is damaged: its sha256 is not the manifest's"
             )
-    return contents
+    return {**contents, MANIFEST: manifest}
 
 
-def _manifest(folder: Path) -> dict[str, str]:
-    """The digest of every file. What `save` would not have written, to the byte, is damaged."""
+def _manifest(place: str, read: Callable[[str], bytes]) -> tuple[bytes, dict[str, str]]:
+    """The manifest and the digest of every file.
+
+    What `save` would not have written, to the byte, is damaged.
+    """
+    checkpoint = Path(place).name
     try:
-        data = (folder / MANIFEST).read_bytes()
+        data = read(MANIFEST)
         fields = json.loads(data)
         digests: dict[str, str] = fields["sha256"]
         sound = _to_json(fields) == data and set(digests) - _OPTIONAL == set(_FILES)
     except FileNotFoundError as error:
-        raise MissingError(f"there is no checkpoint at {folder}") from error
+        raise MissingError(f"there is no checkpoint at {place}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"the manifest of {folder.name} cannot be read: {error}") from error
+        raise DamagedError(f"the manifest of {checkpoint} cannot be read: {error}") from error
     if (found := fields.get("format")) != FORMAT:
-        raise MismatchError(f"{folder.name} has format {found}, not {FORMAT}")
+        raise MismatchError(f"{checkpoint} has format {found}, not {FORMAT}")
     if not sound:
-        raise DamagedError(f"the manifest of {folder.name} is not one that was written so")
-    return digests
+        raise DamagedError(f"the manifest of {checkpoint} is not one that was written so")
+    return data, digests
 
 
 def _check_vocabulary(

@@ -1,27 +1,28 @@
 """The registry: which checkpoints there are, and which of them are in service.
 
-A folder holds the checkpoints and, for each cell, one small file of aliases: champion (in
-service), challenger (on trial) and previous (what a rollback brings back). The bundled
-checkpoints stand behind it: a cell without a champion of its own is served by the bundled one.
+A depot, a folder or a place elsewhere (`engine.depot`), holds the checkpoints and, for each cell,
+one small file of aliases: champion (in service), challenger (on trial) and previous (what a
+rollback brings back). The bundled checkpoints stand behind it: a cell without a champion of its own
+is served by the bundled one.
 
-Aliases change by compare-and-set under a lock, and by rename, so a reader sees old or new. Whoever
-changes them may say which champion it knows of (`expected`), and under which number it holds the
-trainers' lock (`fence`): one that lost the lock meanwhile has a lower number than its successor,
-and changes nothing any more.
+Aliases change by compare-and-set and in one step, so a reader sees old or new. Whoever changes
+them may say which champion it knows of (`expected`), and under which number it holds the trainers'
+lock (`fence`): one that lost the lock meanwhile has a lower number than its successor, and changes
+nothing any more.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from engine.checkpoint import MANIFEST, CheckpointError, DamagedError, MissingError
-from engine.files import replace_file
+from engine.depot import REPORT, Depot, RaceError, Shelf, Store, alias_file
 from engine.jobs import Cell
-from engine.settings import BUNDLED_MODELS
+from engine.settings import BUNDLED_MODELS, EngineSettings
 
 ROLES = ("champion", "challenger", "previous")
 """What a checkpoint can be to its cell: fields of `Aliases`."""
@@ -55,18 +56,55 @@ _FIELDS = {field.name for field in fields(Aliases)}
 
 
 class Registry:
-    """The checkpoints under `folder`, with the bundled ones behind them."""
+    """The checkpoints of a depot, with the bundled ones behind them."""
 
-    def __init__(self, folder: Path, *, bundled: Path = BUNDLED_MODELS) -> None:
-        self.folder, self.bundled = folder, bundled
+    def __init__(self, depot: Path | Depot, *, bundled: Path = BUNDLED_MODELS) -> None:
+        """The registry in a folder or another depot."""
+        self.depot = Shelf(depot) if isinstance(depot, Path) else depot
+        self.bundled = bundled
+
+    @classmethod
+    def at(cls, settings: EngineSettings) -> "Registry":
+        """The registry that the settings name.
+
+        Raises:
+            DepotError: nothing that is installed reaches it.
+        """
+        if settings.models_url is None:
+            return cls(settings.models_folder)
+        return cls(Store(settings.models_url, settings.models_folder))
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints lie on this machine, and where new ones are to be written."""
+        return self.depot.folder
 
     def checkpoints(self) -> list[Path]:
-        """Every checkpoint folder, bundled ones first, in the order of their names."""
-        return [
-            manifest.parent
-            for parent in (self.bundled, self.folder)
-            for manifest in sorted(parent.glob(f"[!.]*/{MANIFEST}"))
-        ]
+        """Every checkpoint folder, bundled ones first, in the order of their names.
+
+        From a place elsewhere, what is not here yet is fetched.
+        """
+        return [self._named(name) for name in self.names()]
+
+    def names(self) -> list[str]:
+        """The id of every checkpoint, bundled ones first, each in order."""
+        return list(dict.fromkeys([*Shelf(self.bundled).names(), *self.depot.names()]))
+
+    def report(self, name: str) -> dict[str, Any]:
+        """The report of a checkpoint, by its id; for that alone nothing is fetched."""
+        path = self.bundled / name / REPORT
+        data = path.read_bytes() if path.is_file() else self.depot.report(name)
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+    def publish(self, checkpoint: Path) -> None:
+        """Put a checkpoint that was written into `folder` where others with this registry see it.
+
+        Raises:
+            DepotError: the depot is elsewhere, and cannot be written to.
+        """
+        if checkpoint.parent == self.folder:
+            self.depot.publish(checkpoint)
 
     def champions(self) -> dict[Cell, Path]:
         """The checkpoint in service of each cell that has one."""
@@ -122,15 +160,14 @@ class Registry:
     def _named(self, name: str) -> Path:
         path = self._folder(name)
         if path is None:
-            raise NoModelError(f"no checkpoint {name} in {self.folder}")
+            raise NoModelError(f"no checkpoint {name} in {self.depot}")
         return path
 
     def _folder(self, name: str) -> Path | None:
         """The folder of the checkpoint of that id, if there is one."""
         if Path(name).name != name:
             return None
-        places = (self.bundled / name, self.folder / name)
-        return next((path for path in places if (path / MANIFEST).is_file()), None)
+        return Shelf(self.bundled).fetch(name) or self.depot.fetch(name)
 
     def aliases(self, cell: Cell) -> Aliases:
         """The roles of a cell; all None while none was given.
@@ -138,15 +175,16 @@ class Registry:
         Raises:
             DamagedError: their file cannot be read.
         """
-        path = self._alias_file(cell)
+        with self._readable(cell):
+            return _parse(self.depot.read(cell))
+
+    @contextmanager
+    def _readable(self, cell: Cell) -> Iterator[None]:
         try:
-            # What a later version adds is none of ours.
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return Aliases(**{name: found[name] for name in _FIELDS & found.keys()})
-        except FileNotFoundError:
-            return Aliases()
+            yield
         except (OSError, ValueError, AttributeError) as error:
-            raise DamagedError(f"the aliases in {path} cannot be read: {error}") from error
+            place = f"{self.depot}/{alias_file(cell)}"
+            raise DamagedError(f"the aliases in {place} cannot be read: {error}") from error
 
     def challenge(
         self, checkpoint: str, *, expected: str | None = None, fence: int | None = None
@@ -157,7 +195,9 @@ class Registry:
             NoModelError: there is no such checkpoint.
             StaleAliasError: it is the champion; or see `promote`.
         """
-        cell = self._cell_of(self._named(checkpoint).name)
+        path = self._named(checkpoint)
+        cell = self._cell_of(path.name)
+        self.publish(path)
         with self._swap(cell, expected=expected, fence=fence) as aliases:
             if checkpoint == self._champion_id(cell):
                 raise StaleAliasError(f"{checkpoint} is the {cell} champion already")
@@ -184,7 +224,9 @@ class Registry:
             StaleAliasError: `expected` is given and is not the id of the champion of now, or a
                 higher fencing number than `fence` was seen.
         """
-        cell = self._cell_of(self._named(checkpoint).name)
+        path = self._named(checkpoint)
+        cell = self._cell_of(path.name)
+        self.publish(path)
         with self._swap(cell, expected=expected, fence=fence) as aliases:
             was = self._champion_id(cell)
             # Promoting the champion again must not forget what a rollback would bring back.
@@ -217,30 +259,33 @@ class Registry:
         except ValueError as error:
             raise MissingError(f"{checkpoint} is not the id of a checkpoint") from error
 
-    def _alias_file(self, cell: Cell) -> Path:
-        return self.folder / f"{cell}.json"
-
     @contextmanager
     def _swap(
         self, cell: Cell, *, expected: str | None = None, fence: int | None = None
     ) -> "Iterator[_Swap]":
-        """Hold the lock while `new` is worked out from `old`, then write it.
+        """Hold the aliases while `new` is worked out from `old`, then write it.
 
         Raises:
-            StaleAliasError: what is expected is not so, or the fence is an old one.
+            StaleAliasError: what is expected is not so, the fence is an old one, or somebody else
+                changed them meanwhile.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{cell}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            old = self.aliases(cell)
-            if fence is not None and fence < old.fence:
-                raise StaleAliasError(f"fencing number {fence} is behind {old.fence} of {cell}")
-            now = self._champion_id(cell)
-            if expected is not None and expected != now:
-                raise StaleAliasError(f"the {cell} champion is {now}, not {expected}")
-            swap = _Swap(old=old, new=replace(old, fence=max(old.fence, fence or 0)))
-            yield swap
-            replace_file(self._alias_file(cell), json.dumps(asdict(swap.new), indent=1) + "\n")
+        try:
+            with self.depot.exchange(cell) as text:
+                with self._readable(cell):
+                    old = _parse(text.old)
+                self._check(cell, old, expected=expected, fence=fence)
+                swap = _Swap(old=old, new=replace(old, fence=max(old.fence, fence or 0)))
+                yield swap
+                text.new = json.dumps(asdict(swap.new), indent=1) + "\n"
+        except RaceError as error:
+            raise StaleAliasError(str(error)) from error
+
+    def _check(self, cell: Cell, old: Aliases, *, expected: str | None, fence: int | None) -> None:
+        if fence is not None and fence < old.fence:
+            raise StaleAliasError(f"fencing number {fence} is behind {old.fence} of {cell}")
+        now = self._champion_id(cell)
+        if expected is not None and expected != now:
+            raise StaleAliasError(f"the {cell} champion is {now}, not {expected}")
 
 
 @dataclass
@@ -249,6 +294,13 @@ class _Swap:
 
     old: Aliases
     new: Aliases
+
+
+def _parse(text: str | None) -> Aliases:
+    """What a file of aliases says; none where there is no file."""
+    found = json.loads(text) if text is not None else {}
+    # What a later version adds is none of ours.
+    return Aliases(**{name: found[name] for name in _FIELDS & found.keys()})
 
 
 def _in_service(champion: str, aliases: Aliases) -> Aliases:

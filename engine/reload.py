@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from engine import orders
 from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.depot import DepotError
 from engine.jobs import Cell
 from engine.loop import Engine
 from engine.orders import Obstacle, Order
@@ -180,6 +181,6 @@ class Watch:
 
 
 def _obstacle(error: CheckpointError | OSError) -> Obstacle:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | DepotError):
         return Obstacle.UNWRITABLE
     return Obstacle.NOTHING if isinstance(error, NoModelError) else Obstacle.DAMAGED

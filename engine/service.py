@@ -39,7 +39,7 @@ async def serve(settings: EngineSettings) -> None:
         NoModelError: there is nothing to write with.
     """
     torch.set_num_threads(settings.threads)
-    registry = Registry(settings.models_folder)
+    registry = Registry.at(settings)
     redis = connect(settings)
     worker = f"{socket.gethostname()}-{os.getpid()}"
     engine = Engine(
@@ -54,7 +54,7 @@ async def serve(settings: EngineSettings) -> None:
         await watch.look()
         if not engine.cells:
             raise NoModelError(
-                f"no model can be loaded from {registry.folder}: train one with "
+                f"no model can be loaded from {registry.depot}: train one with "
                 "«python -m trainer train gru», or reinstall to get the bundled ones back"
             )
         _listen_to_signals(engine, watch)

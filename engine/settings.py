@@ -7,14 +7,16 @@
 import os
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 from pydantic_settings.sources import PydanticBaseEnvSettingsSource
 
 PREFIX = "YUEFU_"
 """What the name of every environment variable begins with."""
+_FILE_URL = "file://"
 BUNDLED_MODELS = Path(__file__).parent / "bundled"
 """The checkpoints that come with Yuefu."""
 
@@ -45,8 +47,9 @@ class EngineSettings(BaseSettings):
     data: Path = Path.home() / ".local" / "share" / "yuefu"
     """The folder for everything this machine keeps: anthology, models, corpus, embedded Valkey."""
 
-    models: Path | None = None
-    """The registry of checkpoints. Unset: `data`/models, beside the bundled ones."""
+    models: str | None = None
+    """The registry of checkpoints: a folder, or a URL that fsspec knows, as `s3://bucket/models`.
+    Unset: `data`/models, beside the bundled ones."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a GPU if there is one."""
@@ -74,10 +77,29 @@ class EngineSettings(BaseSettings):
             value.get_secret_value() for value in values if isinstance(value, SecretStr)
         )
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _check_models(cls, value: object) -> object:
+        text = str(value) if isinstance(value, Path) else value
+        if isinstance(text, str) and "://" in text and "@" in urlsplit(text).netloc:
+            # It would be shown wherever the registry is named.
+            raise ValueError("no password in it: give it to the store's own variables")
+        return text
+
+    @property
+    def models_url(self) -> str | None:
+        """The registry's URL, if it is not a folder of this machine."""
+        models = self.models or ""
+        return models if "://" in models and not models.startswith(_FILE_URL) else None
+
     @property
     def models_folder(self) -> Path:
-        """The registry's folder, by setting or by default."""
-        return self.models if self.models is not None else self.data / "models"
+        """The registry's folder, by setting or by default; of a URL, what was fetched from it."""
+        if self.models_url is not None:
+            return self.data / "fetched" / quote(self.models_url, safe="")
+        if self.models is not None:
+            return Path(self.models.removeprefix(_FILE_URL))
+        return self.data / "models"
 
     @classmethod
     def settings_customise_sources(

@@ -146,7 +146,7 @@ def train(
 ) -> None:
     """Train a model and write its checkpoint. A run that was killed goes on where it was.
 
-    Started by `torchrun … -m trainer train …`, all its processes train the one model.
+    Started by `torchrun … -m -- trainer train …`, all its processes train the one model.
     """
     torch.set_num_threads(threads)
     with _plainly():
@@ -167,6 +167,7 @@ def train(
             if not team.leads:
                 return
             path = write_checkpoint(fitting, output or settings.models_folder)
+        _publish(path)
     _out.print(str(path), soft_wrap=True)
 
 
@@ -206,6 +207,8 @@ def critic(
         paths = [
             with_critic(found, judge, hearing, output or settings.models_folder) for found in loaded
         ]
+        for path in paths:
+            _publish(path)
     for path in paths:
         _out.print(str(path), soft_wrap=True)
 
@@ -233,6 +236,7 @@ def theme(
                     on_step=partial(_advance, bar, bar.add_task(found.id)),
                 )
             path = with_theme(found, encoder, hint, output or settings.models_folder)
+            _publish(path)
             _out.print(f"{path}", soft_wrap=True)
 
 
@@ -271,7 +275,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
     """Every checkpoint with its role and its test perplexity."""
     with _plainly():
         registry = _registry()
-        rows = [_model_row(registry, path) for path in registry.checkpoints()]
+        rows = [_model_row(registry, name) for name in registry.names()]
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -307,7 +311,12 @@ def _corpus_folder() -> Path:
 
 
 def _registry() -> Registry:
-    return Registry(load_settings(TrainerSettings).models_folder)
+    return Registry.at(load_settings(TrainerSettings))
+
+
+def _publish(checkpoint: Path) -> None:
+    """Show a new checkpoint to the others with this registry, if it was written for that."""
+    _registry().publish(checkpoint)
 
 
 def _dataset(pack: Path | None) -> Dataset:
@@ -363,15 +372,15 @@ def _entry(score: Score) -> dict[str, float]:
     }
 
 
-def _model_row(registry: Registry, path: Path) -> dict[str, Any]:
-    report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    cell = Cell(path.name.partition("-")[0])
+def _model_row(registry: Registry, name: str) -> dict[str, Any]:
+    report = registry.report(name)
+    cell = Cell(name.partition("-")[0])
     aliases = asdict(registry.aliases(cell))
-    roles = [role for role in ROLES if aliases[role] == path.name]
-    if not aliases["champion"] and registry.champions().get(cell) == path:
+    roles = [role for role in ROLES if aliases[role] == name]
+    if not aliases["champion"] and registry.champions().get(cell) == registry.bundled / name:
         roles = ["champion (bundled)"]
     return {
-        "checkpoint": path.name,
+        "checkpoint": name,
         "role": ", ".join(roles),
         "perplexity": round(report.get("test", {}).get("perplexity", float("nan")), 1),
     }
