@@ -1,8 +1,30 @@
 """The trainer's settings, read from the environment (prefix `YUEFU_`)."""
 
+from datetime import time
 from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field
 
 from engine.settings import EngineSettings
+
+
+def _wall_time(value: object) -> object:
+    try:
+        moment = time.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        moment = None
+    if not isinstance(moment, time) or moment.tzinfo is not None:
+        raise ValueError("a time of day looks like 03:30")
+    return moment
+
+
+def _zone(value: object) -> object:
+    try:
+        return ZoneInfo(value) if isinstance(value, str) else value
+    except (KeyError, ValueError, OSError):
+        raise ValueError("a time zone looks like Asia/Shanghai") from None
 
 
 class TrainerSettings(EngineSettings):
@@ -10,6 +32,18 @@ class TrainerSettings(EngineSettings):
 
     corpus: Path | None = None
     """The folder that holds 全唐诗. Unset: `data`/corpus."""
+
+    nightly_at: Annotated[time, BeforeValidator(_wall_time)] = time(3, 30)
+    """The wall time at which a night begins, as 03:30."""
+
+    nightly_zone: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("UTC")
+    """The time zone of `nightly_at`, by its IANA name."""
+
+    nightly_hours: float = Field(default=3.0, gt=0, le=24)
+    """Hours that a night may take; one that needs more ends as failed, and changes nothing."""
+
+    nightly_threads: int = Field(default=2, ge=1)
+    """CPU threads of a night."""
 
     @property
     def corpus_folder(self) -> Path:
@@ -20,3 +54,8 @@ class TrainerSettings(EngineSettings):
     def runs_folder(self) -> Path:
         """Where unfinished training runs keep their state."""
         return self.data / "runs"
+
+    @property
+    def nights_folder(self) -> Path:
+        """Where every night has its folder."""
+        return self.data / "nights"
