@@ -26,6 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from engine import embedded, keys, orders
+from engine.bulletin import Bulletin, latest
 from engine.heartbeat import living
 from engine.jobs import Cell, Job, JobError, Lane, Outcome, outcome_from_json
 from engine.orders import Obstacle, Order
@@ -315,6 +316,15 @@ class EngineClient:
         async with _in_time():
             beats = await living(self._redis)
         return [beat.cells[cell] for beat in beats if cell in beat.cells]
+
+    async def night(self) -> Bulletin | None:
+        """What the trainer told last; None where it never did, or a week ago.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+        """
+        async with _in_time():
+            return await latest(self._redis)
 
     async def depth(self) -> dict[Lane, int]:
         """Jobs in each lane that are not finished.

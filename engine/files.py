@@ -16,9 +16,13 @@ def sync_folder(folder: Path) -> None:
 def replace_file(path: Path, text: str) -> None:
     """Put `text` at `path` in one step: a temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # of a full disk it would keep what is left
+        raise
     temporary.replace(path)
     sync_folder(path.parent)

@@ -1,10 +1,12 @@
 """`python -m trainer`: the corpus, training, evaluation and the registry, by hand."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from engine import logs
 from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.embedded import EmbeddedError
 from engine.jobs import Cell
 from engine.registry import ROLES, Registry
 from engine.service import pick_device
@@ -28,8 +32,11 @@ from trainer.dataset import Dataset, DatasetError, arrays, build
 from trainer.distributed import TeamError, joined
 from trainer.evaluate import Score, score_forms, tone_labels, total
 from trainer.fit import Measure, Run, TrainingError
+from trainer.lock import LOCK_MS, LockLostError, NoLockError
 from trainer.product import with_critic, with_theme, write_checkpoint
 from trainer.recipes import RECIPES, RecipeName
+from trainer.record import NightRecord, Nights, RecordError, State
+from trainer.schedule import serve
 from trainer.settings import TrainerSettings
 from trainer.theme import EPOCHS, train_and_try
 
@@ -57,6 +64,10 @@ _MENDABLE = (
     CheckpointError,
     CorpusError,
     DatasetError,
+    EmbeddedError,
+    LockLostError,
+    NoLockError,
+    RecordError,
     SettingsError,
     TeamError,
     TrainingError,
@@ -238,6 +249,71 @@ def theme(
             path = with_theme(found, encoder, hint, output or settings.models_folder)
             _publish(path)
             _out.print(f"{path}", soft_wrap=True)
+
+
+@app.command()
+def nightly(
+    *,
+    now: Annotated[bool, typer.Option("--now", help="Run one night at once, and leave.")] = False,
+    cell: Annotated[
+        list[Cell] | None, typer.Option(help="The cells to teach; else all with a champion.")
+    ] = None,
+    data: _Data = None,
+) -> None:
+    """Learn from ratings every night, at YUEFU_NIGHTLY_AT; a night that was killed goes on."""
+    # Late: the anthology's libraries are for those who need ratings.
+    from trainer.duty import Watch, hold_night  # noqa: PLC0415
+
+    # Being told to stop is the same by Ctrl-C and by a supervisor.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with _plainly():
+        settings = load_settings(TrainerSettings)
+        logs.configure(level=settings.log_level, secrets=settings.secrets)
+        if not now:
+            with suppress(KeyboardInterrupt):
+                watch = Watch(settings, wanted=cell or (), pack=data)
+                serve(watch.look, at=settings.nightly_at, zone=settings.nightly_zone)
+            return
+        record = hold_night(
+            settings,
+            day=datetime.now(settings.nightly_zone).date(),
+            wanted=cell or (),
+            again=True,
+            # A trainer that was killed has left the lock to expire.
+            wait_s=1.2 * LOCK_MS / 1000,
+            pack=data,
+        )
+    if record is not None:
+        _show_night(record)
+
+
+@app.command()
+def nights(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Every night on record: what it learnt from, what came of it, and why."""
+    with _plainly():
+        records = Nights(load_settings(TrainerSettings).nights_folder).records()
+    if as_json:
+        typer.echo(f"[{','.join(record.to_json() for record in records)}]")
+        return
+    table = Table("night", "ratings", "minutes", "state", "what came of it")
+    for record in records:
+        minutes = f"{record.spent_s / 60:.0f}"
+        row = (record.name, str(record.ratings), minutes, record.state, "\n".join(record.lines))
+        table.add_row(*row)
+    _out.print(table)
+
+
+def _show_night(record: NightRecord) -> None:
+    """What came of a night; status 1 where something went wrong in it."""
+    _out.print(
+        f"night {record.name}: {record.ratings} ratings, {record.spent_s / 60:.1f} min",
+        highlight=False,
+    )
+    for line in record.lines:
+        _out.print(line, highlight=False, markup=False, soft_wrap=True)
+    if record.state is State.FAILED:
+        _err.print(f"error: {record.error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,6 +1,7 @@
-"""The loss curve of a run, as a picture."""
+"""Pictures for reports: the loss curve of a run, and what the gate measured."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,6 +24,33 @@ def draw_curve(measures: Sequence[Measure], path: Path, *, title: str) -> None:
     left.set(xlabel="steps", ylabel="nats a character", title=title)
     right.set(ylabel="perplexity", yscale="log")
     left.legend(handles=[loss, dev], loc="upper right")
-    # The same measures give the same file.
+    _write(figure, path, title)
+
+
+def draw_gate(figures: Mapping[str, Mapping[str, float]], path: Path, *, title: str) -> None:
+    """Draw the challenger's figures as ratios to the champion's and write them to `path` as SVG.
+
+    Args:
+        figures: By checkpoint's role ("champion", "challenger"), then by name.
+        path: The file.
+        title: What stands above.
+    """
+    ours, theirs = figures["challenger"], figures["champion"]
+    names = [name for name in ours if theirs.get(name) and math.isfinite(ours[name])]
+    ratios = [ours[name] / theirs[name] for name in names]
+    figure = Figure(figsize=(8, 0.5 + 0.35 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(names, [ratio - 1 for ratio in ratios], left=1, color="tab:gray")
+    axes.axvline(1, color="tab:red", linewidth=1)
+    for row, name in enumerate(names):
+        axes.annotate(f" {theirs[name]:.4g} → {ours[name]:.4g}", (ratios[row], row), va="center")
+    axes.margins(x=0.35)
+    axes.set(xlabel="challenger, to the champion", title=title)
+    axes.invert_yaxis()
+    _write(figure, path, title)
+
+
+def _write(figure: Figure, path: Path, title: str) -> None:
+    # The same figures give the same file.
     with mpl.rc_context({"svg.hashsalt": title, "svg.fonttype": "none"}):
         figure.savefig(path, format="svg", metadata={"Date": None})

@@ -1,6 +1,7 @@
 """From a finished run to a checkpoint with its report and its picture."""
 
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
         priors=run.dataset.priors,
         tradition=build_tradition(run.dataset),
         weights=run.model.state_dict(),
-        report=_report(run),
+        report=report_of(run),
     )
     draw_curve(run.progress.measures, run.folder / "curve.svg", title=folder.name)
     return folder
@@ -42,16 +43,17 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
 def with_critic(of: Checkpoint, critic: Critic, hearing: Hearing, parent: Path) -> Path:
     """Write `of` under `parent` once more, with a critic beside its weights."""
     told = replace(of, critic=critic.state_dict(), report={**of.report, "critic": asdict(hearing)})
-    return _write_again(told, parent)
+    return write_again(told, parent)
 
 
 def with_theme(of: Checkpoint, encoder: ThemeEncoder, hint: Hint, parent: Path) -> Path:
     """Write `of` under `parent` once more, with an encoder of themes beside its weights."""
     told = replace(of, theme=encoder.state_dict(), report={**of.report, "theme": asdict(hint)})
-    return _write_again(told, parent)
+    return write_again(told, parent)
 
 
-def _write_again(of: Checkpoint, parent: Path) -> Path:
+def write_again(of: Checkpoint, parent: Path, *, now: datetime | None = None) -> Path:
+    """Write `of` under `parent` as it is now, bearing the time `now`; the checkpoint's folder."""
     return checkpoint.save(
         parent,
         shape=of.shape,
@@ -64,10 +66,12 @@ def _write_again(of: Checkpoint, parent: Path) -> Path:
         critic=of.critic,
         theme=of.theme,
         preference=of.preference,
+        now=now,
     )
 
 
-def _report(run: Run) -> dict[str, Any]:
+def report_of(run: Run) -> dict[str, Any]:
+    """What the report of a run's model says: where it comes from, and how well it does."""
     test = run.dataset.select(Split.TEST, [Era.TANG])
     unknown = run.dataset.unknown_types
     scores = score_forms(run.model, test, unknown_types=unknown)
