@@ -444,6 +444,54 @@ MODEL_HERE = Text(
     zh_hant="這裡用 {cell}，/style 可換；在寫和排隊的有 {waiting} 首。",
     en="This chat has {cell}, which /style changes; {waiting} poems are being written or wait.",
 )
+NIGHT_NOW = Text(
+    zh="正在从评分中学习：{phase}，约完成 {percent}%",
+    zh_hant="正在從評分中學習：{phase}，約完成 {percent}%",
+    en="Learning from ratings just now: {phase}, about {percent} % done",
+)
+NIGHT_NOW_CELL = Text(
+    zh="正在从评分中学习（{cell}）：{phase}，约完成 {percent}%",
+    zh_hant="正在從評分中學習（{cell}）：{phase}，約完成 {percent}%",
+    en="Learning from ratings just now ({cell}): {phase}, about {percent} % done",
+)
+NIGHT_LAST = Text(
+    zh="上次学习（{night}）：",
+    zh_hant="上次學習（{night}）：",
+    en="Last night's learning ({night}):",
+)
+NIGHT_LAST_CELL = Text(
+    zh="· {cell}：{outcome}", zh_hant="· {cell}：{outcome}", en="· {cell}: {outcome}"
+)
+NIGHT_LAST_FAILED = Text(
+    zh="上次学习（{night}）出了错，模型没有改动。",
+    zh_hant="上次學習（{night}）出了錯，模型沒有改動。",
+    en="Last night's learning ({night}) went wrong; no model was changed.",
+)
+NIGHT_PROMOTED = Text(zh="换上了新模型", zh_hant="換上了新模型", en="a new model is in service")
+NIGHT_ON_TRIAL = Text(zh="新模型开始试写", zh_hant="新模型開始試寫", en="a new model is on trial")
+NIGHT_REFUSED = Text(
+    zh="新模型没有通过检验，不换",
+    zh_hant="新模型沒有通過檢驗，不換",
+    en="the new model did not pass the checks and was not taken",
+)
+NIGHT_TRIAL_GOES_ON = Text(zh="试写还在继续", zh_hant="試寫還在繼續", en="the trial goes on")
+NIGHT_NOTHING_NEW = Text(
+    zh="没有足够的新评分", zh_hant="沒有足夠的新評分", en="there were too few new ratings"
+)
+NIGHT_FAILED = Text(
+    zh="出了错，没有改动",
+    zh_hant="出了錯，沒有改動",
+    en="something went wrong; nothing was changed",
+)
+PHASE_SNAPSHOT = Text(zh="整理评分", zh_hant="整理評分", en="collecting ratings")
+PHASE_DATASET = Text(zh="读诗集", zh_hant="讀詩集", en="reading the corpus")
+PHASE_TRIAL = Text(zh="看试写的结果", zh_hant="看試寫的結果", en="judging the trial")
+PHASE_PREFERENCE = Text(zh="学习喜好", zh_hant="學習喜好", en="learning what is liked")
+PHASE_FAVOURITES = Text(zh="写练习诗", zh_hant="寫練習詩", en="writing exercises")
+PHASE_FIT = Text(zh="训练", zh_hant="訓練", en="training")
+PHASE_CHALLENGER = Text(zh="保存新模型", zh_hant="儲存新模型", en="saving the new model")
+PHASE_EXAMINATION = Text(zh="检验", zh_hant="檢驗", en="examining the new model")
+PHASE_OUTCOME = Text(zh="作决定", zh_hant="作決定", en="deciding")
 MODEL_NONE = Text(
     zh="现在没有模型在运行；请过一会儿再试。",
     zh_hant="現在沒有模型在執行；請過一會兒再試。",

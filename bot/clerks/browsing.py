@@ -13,6 +13,7 @@ from bot.buttons import Deed, Verb, page_buttons
 from bot.clerks import Act, TapAct, instead, person_of, say, tell, whisper
 from bot.language import Language, Script
 from bot.message import Button, Incoming, Reply, Tap
+from bot.nights import tell_night
 from bot.render import render_verse
 from bot.requests import MineRequest, ModelRequest, Period, TopRequest
 from bot.texts import Text
@@ -109,6 +110,9 @@ class BrowsingClerk:
         for cell, lineup in sorted(lineups.items()):
             lines += _model_lines(cell, lineup, language)
         lines.append(texts.MODEL_HERE.say(language, cell=settings.style.cell, waiting=waiting))
+        bulletin = await self._engine.night()
+        if bulletin is not None:
+            lines += tell_night(bulletin, language, now_ms=int(self._clock() * 1000))
         return say(incoming, "\n".join(lines))
 
 

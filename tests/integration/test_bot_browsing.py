@@ -1,6 +1,7 @@
 """What people can look at: leaderboards, their own poems, the models."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,8 @@ from bot.anthology import Anthology
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from bot.telegram.service import serve
+from engine.bulletin import Bulletin, Phase, publish
+from engine.jobs import Cell
 from tests.fakes.anthologies import write
 from tests.fakes.engine import fake_engine
 from tests.fakes.jobs import a_poem
@@ -176,3 +179,10 @@ async def test_the_models_that_write_are_named(fake, served):
     text = (await ask(fake, "/model", language="en")).text
     assert "· gru: gru-test\n· lstm: gru-test\n" in text
     assert "0 poems are being written" in text
+
+
+async def test_what_the_trainer_is_doing_is_told_beside_the_models(fake, served, redis):
+    bulletin = Bulletin(told_ms=time.time_ns() // 1_000_000, phase=Phase.FIT, cell=Cell.GRU)
+    await publish(redis, bulletin)
+    text = (await ask(fake, "/model", language="en")).text
+    assert "Learning from ratings just now (gru): training, about 0 % done" in text
