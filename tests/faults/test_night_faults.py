@@ -111,11 +111,13 @@ def test_nights_killed_at_any_moment_make_the_same_challenger(template, midwife,
     while kills < KILLS:
         data = shutil.copytree(template, tmp_path / f"night-{nights}")
         nights += 1
-        code = -signal.SIGKILL
+        code, longest_s = -signal.SIGKILL, 1.0
         while code == -signal.SIGKILL:
             pid = midwife.live(data)
-            # Not a wait for a condition: the moment of the kill is what the test draws.
-            time.sleep(random.uniform(0.3, 4.0))
+            # Not a wait for a condition: the moment of the kill is what the test draws. Lives grow
+            # longer, or on a busy machine none would see the end of a long phase.
+            time.sleep(random.uniform(0.2, longest_s))
+            longest_s += 0.5
             os.kill(pid, signal.SIGKILL)  # which its parent has not waited for: it is still there
             code = midwife.wait(pid)
             kills += code == -signal.SIGKILL
