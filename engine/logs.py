@@ -27,6 +27,8 @@ _QUIET: dict[str, int] = {
     "sqlalchemy": logging.WARNING,
     "alembic": logging.WARNING,
     "asyncio": logging.INFO,
+    # It tells how it is set up, which our own line does.
+    "apscheduler": logging.WARNING,
     # Below this, whoever knocks at the bot's port could fill the log.
     "uvicorn": logging.ERROR,
 }
