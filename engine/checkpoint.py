@@ -124,7 +124,8 @@ def save(
     """Write a checkpoint under `parent` and return its folder.
 
     Everything goes to a hidden folder first; the rename that gives it its name is the last act,
-    so a kill or a full disk leaves no half checkpoint behind under a real name.
+    so a kill or a full disk leaves no half checkpoint behind under a real name. One that is there
+    already, to the byte, is left as it is.
     """
     contents: dict[str, bytes] = {
         "weights.safetensors": _half(weights),
@@ -147,8 +148,15 @@ def save(
     target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
     manifest = {"format": FORMAT, "sha256": {n: _sha256(data) for n, data in contents.items()}}
     contents[MANIFEST] = _to_json(manifest)
-    write_folder(target, contents)
+    if not _is_there(target, contents[MANIFEST]):
+        write_folder(target, contents)
     return target
+
+
+def _is_there(folder: Path, manifest: bytes) -> bool:
+    """Whether the very same checkpoint stands there already."""
+    path = folder / MANIFEST
+    return path.is_file() and path.read_bytes() == manifest
 
 
 def _half(weights: Mapping[str, Tensor]) -> bytes:

@@ -12,7 +12,8 @@ nothing any more.
 """
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -58,10 +59,16 @@ _FIELDS = {field.name for field in fields(Aliases)}
 class Registry:
     """The checkpoints of a depot, with the bundled ones behind them."""
 
-    def __init__(self, depot: Path | Depot, *, bundled: Path = BUNDLED_MODELS) -> None:
-        """The registry in a folder or another depot."""
+    def __init__(
+        self,
+        depot: Path | Depot,
+        *,
+        bundled: Path = BUNDLED_MODELS,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """The registry in a folder or another depot; `clock` tells when trials begin."""
         self.depot = Shelf(depot) if isinstance(depot, Path) else depot
-        self.bundled = bundled
+        self.bundled, self._clock = bundled, clock
 
     @classmethod
     def at(cls, settings: EngineSettings) -> "Registry":
@@ -187,9 +194,16 @@ class Registry:
             raise DamagedError(f"the aliases in {place} cannot be read: {error}") from error
 
     def challenge(
-        self, checkpoint: str, *, expected: str | None = None, fence: int | None = None
+        self,
+        checkpoint: str,
+        *,
+        expected: str | None = None,
+        fence: int | None = None,
+        since: str | None = None,
     ) -> None:
         """Make a checkpoint its cell's challenger; one that is it already stays on its trial.
+
+        Its trial begins now, or goes on `since` (UTC, ISO 8601) where it stands in for another.
 
         Raises:
             NoModelError: there is no such checkpoint.
@@ -202,8 +216,8 @@ class Registry:
             if checkpoint == self._champion_id(cell):
                 raise StaleAliasError(f"{checkpoint} is the {cell} champion already")
             if checkpoint != aliases.old.challenger:
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                aliases.new = replace(aliases.new, challenger=checkpoint, trial_since=now)
+                since = since or self._clock().isoformat(timespec="seconds")
+                aliases.new = replace(aliases.new, challenger=checkpoint, trial_since=since)
 
     def drop_challenger(self, cell: Cell, *, fence: int | None = None) -> None:
         """End the trial of a cell, if there is one.
@@ -246,6 +260,23 @@ class Registry:
             back, was = self.previous(cell).name, self._champion_id(cell)
             aliases.new = _in_service(back, replace(aliases.new, previous=was))
         return back
+
+    def retire(self, cell: Cell, *, keep: Collection[str] = (), newest: int) -> list[str]:
+        """Delete a cell's old checkpoints from this machine; the ids of those that are gone.
+
+        Those with a role stay, those to `keep`, the `newest` ones, and the bundled ones. What a
+        depot elsewhere holds stays there: whoever owns it knows for how long.
+        """
+        aliases = self.aliases(cell)
+        roles = {getattr(aliases, role) for role in ROLES}
+        mine = [name for name in Shelf(self.folder).names() if name.startswith(f"{cell}-")]
+        old = [name for name in mine[: max(0, len(mine) - newest)] if name not in {*roles, *keep}]
+        for name in old:
+            # Nobody shall meet half of one.
+            hidden = self.folder / f".{name}.retired"
+            (self.folder / name).rename(hidden)
+            shutil.rmtree(hidden)
+        return old
 
     def _champion_id(self, cell: Cell) -> str | None:
         try:

@@ -10,7 +10,7 @@ checkpoint says of its corpus is not believed.
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -36,7 +36,9 @@ POEMS = 160
 """Samples: of each form ten openings, and of each opening `ALIKE` poems."""
 ALIKE = 4
 """Samples that share form and opening, so that it can be told how alike they are."""
-_CANDIDATES = int(EngineSettings.model_fields["candidates"].default)
+CANDIDATES = int(EngineSettings.model_fields["candidates"].default)
+"""Candidates that an engine writes for each poem, unless its settings say otherwise."""
+_PACE_POEMS = 16
 _SLOTS = int(EngineSettings.model_fields["slots"].default)
 
 
@@ -57,42 +59,54 @@ def examine(
     critic: Mapping[str, Tensor] | None,
     seed: int,
     poems: int = POEMS,
+    candidates: int = CANDIDATES,
 ) -> Report:
-    """Report on a checkpoint.
+    """Report on a checkpoint: `look`, then `ask`."""
+    looked = look(checkpoint, dataset, critic=critic, seed=seed, poems=poems, candidates=candidates)
+    return ask(looked, checkpoint, dataset, held_out, candidates=candidates)
+
+
+def look(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    *,
+    critic: Mapping[str, Tensor] | None,
+    seed: int,
+    poems: int = POEMS,
+    candidates: int = CANDIDATES,
+    scored: Report | None = None,
+) -> Report:
+    """What stays true of a checkpoint: a report that can be kept, and lacks what `ask` adds.
 
     Args:
         checkpoint: What is looked at.
         dataset: The clean corpus, whose Tang test poems are scored; nothing of a night's mix.
-        held_out: Rated poems that training never reads.
         critic: The weights of the one critic that judges every checkpoint of a night. None where
             there is none; then nothing passes.
         seed: Of the samples.
         poems: How many samples; rounded down to a multiple of four forms and of `ALIKE`.
+        candidates: How many are written for each, as in service.
+        scored: A report of the same material on the same weights, whose scores are taken over.
     """
-    wins = win_rate(checkpoint, held_out)
     report = Report(
         checkpoint=checkpoint.id,
         cell=checkpoint.shape.cell,
         vocabulary=_digest(checkpoint.vocabulary.chars),
-        material=_material(dataset, critic, seed=seed, poems=poems),
-        held_out=_digest(sorted({one.poem for one in held_out})),
+        material=material_of(dataset, critic, seed=seed, poems=poems, candidates=candidates),
+        held_out="",
         snapshot=checkpoint.report.get("snapshot"),
         size=_size(checkpoint),
-        pairs=wins.pairs,
-        win_rate=wins.share,
     )
     if checkpoint.vocabulary.chars != dataset.vocabulary.chars:
         return report  # The test poems' indices would mean other characters.
-    plain = _scores(checkpoint, dataset, told=False)
-    begun = time.process_time()
-    samples = list(_write(checkpoint, dataset, seed=seed, poems=poems))
-    seconds = time.process_time() - begun
+    samples = _write(checkpoint, dataset, seed=seed, poems=poems, candidates=candidates)
     written = [sample for sample in samples if sample.poem is not None]
+    characters, nats, told = _scored(checkpoint, dataset, scored)
     return replace(
         report,
-        characters=tuple(score.characters for score in plain),
-        nats=tuple(score.nats for score in plain),
-        told=tuple(score.nats for score in _scores(checkpoint, dataset, told=True)),
+        characters=characters,
+        nats=nats,
+        told=told,
         rules=_kept(written, "all"),
         opened=_kept(written, "opening"),
         copied=_copied(written, dataset),
@@ -103,17 +117,50 @@ def examine(
         odds=_odds(written, checkpoint.vocabulary, critic),
         samples=len(written),
         commonest=_commonest(written),
-        surprise=_surprise(checkpoint, held_out, plain),
-        poems_per_second=len(written) / max(seconds, 1e-9),
+    )
+
+
+def ask(
+    looked: Report,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    held_out: Sequence[Example],
+    *,
+    candidates: int = CANDIDATES,
+) -> Report:
+    """A report with what is true of this night only: what readers said, and what the machine does.
+
+    Args:
+        looked: What is known of the checkpoint.
+        checkpoint: What is looked at.
+        dataset: The clean corpus, for its openings.
+        held_out: Rated poems that training never reads.
+        candidates: How many are written for each poem, as in service.
+    """
+    wins = win_rate(checkpoint, held_out)
+    return replace(
+        looked,
+        held_out=_digest(sorted({one.poem for one in held_out})),
+        pairs=wins.pairs,
+        win_rate=wins.share,
+        surprise=_surprise(checkpoint, held_out, looked),
+        poems_per_second=_pace(checkpoint, dataset, candidates),
     )
 
 
 # --- samples ---------------------------------------------------------------------------------
 
 
-def _write(checkpoint: Checkpoint, dataset: Dataset, *, seed: int, poems: int) -> Iterator[_Sample]:
+def _write(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    *,
+    seed: int,
+    poems: int,
+    candidates: int = CANDIDATES,
+) -> list[_Sample]:
     """The samples in the order that they were asked for."""
-    writer = Writer(checkpoint, slots=_SLOTS, candidates=_CANDIDATES)
+    writer = Writer(checkpoint, slots=_SLOTS, candidates=candidates)
     jobs = _jobs(checkpoint, dataset, seed=seed, poems=poems)
     for job in jobs:
         writer.add(job)
@@ -121,7 +168,14 @@ def _write(checkpoint: Checkpoint, dataset: Dataset, *, seed: int, poems: int) -
     while not writer.idle:
         found = writer.step()
         poems_of.update({each.job_id: each for each in found if isinstance(each, Poem)})
-    return (_Sample(job=job, poem=poems_of.get(job.id)) for job in jobs)
+    return [_Sample(job=job, poem=poems_of.get(job.id)) for job in jobs]
+
+
+def _pace(checkpoint: Checkpoint, dataset: Dataset, candidates: int) -> float:
+    """Samples a second of processor time, which does not hear of whatever else is running."""
+    begun = time.process_time()
+    samples = _write(checkpoint, dataset, seed=0, poems=_PACE_POEMS, candidates=candidates)
+    return len(samples) / max(time.process_time() - begun, 1e-9)
 
 
 def _jobs(checkpoint: Checkpoint, dataset: Dataset, *, seed: int, poems: int) -> list[Job]:
@@ -207,6 +261,20 @@ def _commonest(samples: Sequence[_Sample]) -> dict[str, float]:
 # --- scores ----------------------------------------------------------------------------------
 
 
+def _scored(
+    checkpoint: Checkpoint, dataset: Dataset, known: Report | None
+) -> tuple[Sequence[int], Sequence[float], Sequence[float]]:
+    """Characters and nats of the test poems, told the form only and told all; or as `known`."""
+    if known is not None:
+        return known.characters or (), known.nats or (), known.told or ()
+    plain = _scores(checkpoint, dataset, told=False)
+    return (
+        tuple(score.characters for score in plain),
+        tuple(score.nats for score in plain),
+        tuple(score.nats for score in _scores(checkpoint, dataset, told=True)),
+    )
+
+
 def _scores(checkpoint: Checkpoint, dataset: Dataset, *, told: bool) -> list[Score]:
     """The score of each of the Tang test poems, form by form."""
     model = checkpoint.model()
@@ -220,9 +288,7 @@ def _scores(checkpoint: Checkpoint, dataset: Dataset, *, told: bool) -> list[Sco
     ]
 
 
-def _surprise(
-    checkpoint: Checkpoint, held_out: Sequence[Example], test: Sequence[Score]
-) -> float | None:
+def _surprise(checkpoint: Checkpoint, held_out: Sequence[Example], looked: Report) -> float | None:
     """Nats a character of rated poems less those of the test poems; None if there are none."""
     model, vocabulary = checkpoint.model(), checkpoint.vocabulary
     rows: defaultdict[FormName, list[list[int]]] = defaultdict(list)
@@ -234,10 +300,9 @@ def _surprise(
         ours = verses.tokens != UNKNOWN  # what a person gave says nothing of the model
         nats += float(nats_of(model, form, verses)[ours].sum())
         characters += int(ours.sum())
-    if not characters or not test:
+    if not characters or not looked.nats or not looked.characters:
         return None
-    whole = sum(score.nats for score in test) / sum(score.characters for score in test)
-    return nats / characters - whole
+    return nats / characters - sum(looked.nats) / sum(looked.characters)
 
 
 # --- the rest --------------------------------------------------------------------------------
@@ -251,11 +316,17 @@ def _size(checkpoint: Checkpoint) -> int:
     return 2 * numbers + len(checkpoint.tradition.to_bytes())
 
 
-def _material(
-    dataset: Dataset, critic: Mapping[str, Tensor] | None, *, seed: int, poems: int
+def material_of(
+    dataset: Dataset,
+    critic: Mapping[str, Tensor] | None,
+    *,
+    seed: int,
+    poems: int,
+    candidates: int = CANDIDATES,
 ) -> str:
+    """A digest of what a checkpoint is looked at with; only looks with the same compare."""
     weights = [] if critic is None else [critic[name].numpy().tobytes() for name in sorted(critic)]
-    return _digest([dataset.fingerprint, str(seed), str(poems), *weights])
+    return _digest([dataset.fingerprint, f"{seed}/{poems}/{candidates}", *weights])
 
 
 def _digest(parts: Iterable[str | bytes]) -> str:

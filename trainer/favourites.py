@@ -26,12 +26,14 @@ _PARTS = 9  # of poets' poems to one of ours
 _SLOTS = 64
 
 
-def write_favourites(checkpoint: Checkpoint, count: int, *, seed: int) -> dict[FormName, Indices]:
-    """About `count` poems on nothing in particular, by form, as indices: the best of many each.
+def write_favourites(
+    checkpoint: Checkpoint, count: int, *, seed: int, candidates: int = CANDIDATES
+) -> dict[FormName, Indices]:
+    """About `count` poems on nothing in particular, by form: the best of `candidates` each.
 
     Deterministic. A poem that cannot be written is passed over.
     """
-    writer = Writer(checkpoint, slots=_SLOTS, candidates=CANDIDATES)
+    writer = Writer(checkpoint, slots=_SLOTS, candidates=candidates)
     forms = list(FormName)
     random = Random(f"favourites/{seed}")
     for number in range(count):

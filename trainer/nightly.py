@@ -24,14 +24,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 from bot.anthology.ratings import TrainingRating
@@ -46,11 +46,11 @@ from engine.verse.forms import FormName
 from trainer.corpus import CorpusError, Era, Split
 from trainer.dataset import Dataset, DatasetError
 from trainer.evaluate import score_forms, total
-from trainer.examine import POEMS, examine
+from trainer.examine import CANDIDATES, POEMS, ask, look, material_of
 from trainer.favourites import mix, write_favourites
 from trainer.feedback import Example, Rules, Snapshot, SnapshotError, prune, take_snapshot
 from trainer.fit import Measure, Run, TrainingError
-from trainer.gate import Bounds, Report, judge
+from trainer.gate import Bounds, Report, Verdict, judge
 from trainer.lock import LockLostError
 from trainer.picture import draw_curve, draw_gate
 from trainer.preference import fit_preference
@@ -79,6 +79,12 @@ SUSPECT_SHARE = 0.95
 SUSPECT_FEWEST = 20
 """With fewer new ratings than that, any share of low ones may be chance."""
 
+KEPT = 7
+"""Checkpoints of each cell that are kept, besides those with a role: a week's."""
+STRENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25)
+"""How much of what was learnt of readers is tried, one after the other, until the gate agrees: to
+please them more, poems become more alike."""
+
 _UNITS = {
     Phase.SNAPSHOT: 1,
     Phase.DATASET: 2,
@@ -94,6 +100,7 @@ _UNITS = {
 _ONCE = (Phase.SNAPSHOT, Phase.DATASET)
 
 _REPORT = TypeAdapter(Report)
+_REPORT_FILE = ".report.json"
 
 _log = structlog.get_logger(__name__)
 
@@ -139,6 +146,8 @@ class Plan:
     """Poems that the champion writes to learn from."""
     samples: int = POEMS
     """Poems that the examination has a checkpoint write."""
+    candidates: int = CANDIDATES
+    """Candidates for each of these and of the favourites."""
     recipe: NightRecipe = for_night
     """How weights are trained."""
     bounds: Bounds = field(default_factory=Bounds)
@@ -356,6 +365,9 @@ class Night:
             )
 
     def _wants_fit(self, cell: Cell) -> bool:
+        """Whether there is enough to learn from, and no trial that other weights would disturb."""
+        if self._its(cell).on_trial is not None:
+            return False
         count = self.book.record.ratings or 0
         fits = [
             record.ratings or 0
@@ -375,17 +387,18 @@ class Night:
             told, goes_on = self._rule_on_challenger(cell, aliases.challenger)
         elif aliases.previous is not None:
             told = self._rule_on_champion(cell, aliases.previous)
-        its = CellNight(champion=self.registry.champion(cell).name, trial=told)
-        if goes_on:
-            its = replace(its, challenger=aliases.challenger, outcome=NightOutcome.TRIAL_GOES_ON)
-        self.book.note_cell(cell, its)
+        champion = self.registry.champion(cell).name
+        on_trial = aliases.challenger if goes_on else None
+        self.book.note_cell(cell, CellNight(champion=champion, trial=told, on_trial=on_trial))
 
     def _rule_on_challenger(self, cell: Cell, challenger: str) -> tuple[str, bool]:
         """End a trial that readers have decided; what is told of it, and whether it goes on."""
         champion, began = self.registry.champion(cell).name, self.registry.aliases(cell).trial_since
         since = datetime.fromisoformat(began) if began else self.book.record.begun
         heard = recent(self._poll, self._all_ratings, since=since)
-        ours, theirs = arm(heard, challenger), arm(heard, champion)
+        ours, theirs = (
+            arm(heard, _with_weights_of(name, heard)) for name in (challenger, champion)
+        )
         ruling = rule(ours, theirs, nights=(self.book.record.begun - since).days)
         told = f"{challenger} on trial: P(better) {p_better(ours, theirs):.3f}: {ruling}"
         if ruling is Ruling.PROMOTE:
@@ -401,7 +414,7 @@ class Night:
     def _rule_on_champion(self, cell: Cell, previous: str) -> str:
         """Go back to the previous champion where readers clearly liked it better."""
         champion = self.registry.champion(cell).name
-        ours, theirs = (arm(self._poll, name) for name in (champion, previous))
+        ours, theirs = (arm(self._poll, {name}) for name in (champion, previous))
         if not disappoints(ours, theirs):
             return ""
         told = f"{champion}: P(better than {previous}) {p_better(ours, theirs):.3f}: rolled back"
@@ -418,7 +431,10 @@ class Night:
 
     def _write_favourites(self, cell: Cell) -> None:
         favourites = write_favourites(
-            self._with_preference(cell), self.plan.favourites, seed=self.book.record.seed
+            self._with_preference(cell),
+            self.plan.favourites,
+            seed=self.book.record.seed,
+            candidates=self.plan.candidates,
         )
         draft = self._folder(cell) / ".favourites.npz"
         np.savez(draft, allow_pickle=False, **favourites)
@@ -441,8 +457,8 @@ class Night:
         draw_curve(run.progress.measures, self._folder(cell) / "loss.svg", title=f"{cell} loss")
         self.book.note_cell(cell, replace(self.book.record.cells[cell], fitted=True))
 
-    def _write_challenger(self, cell: Cell) -> None:
-        made = self._with_preference(cell)
+    def _write_challenger(self, cell: Cell, strength: float = STRENGTHS[0]) -> None:
+        made = self._with_preference(cell, strength)
         report = dict(made.report)
         if self._its(cell).fitted:
             run = self._run(cell)
@@ -452,45 +468,86 @@ class Night:
         lineage = {
             "night": self.book.record.name,
             "start": champion.id,
-            "origin": _origin(champion),
+            "origin": _origin(champion.id, champion.report),
             "dataset": self._dataset.fingerprint,
             "ratings": self.book.record.ratings,
         }
         parent = self._folder(cell) / "challenger"
         shutil.rmtree(parent, ignore_errors=True)
         made = replace(made, report={**report, "snapshot": self._digest, "lineage": lineage})
-        path = self._save(made, parent)
-        self.book.note_cell(cell, replace(self._its(cell), challenger=path.name))
+        # What learnt less boldly bears another time, or it would have the same name.
+        path = self._save(made, parent, later_s=STRENGTHS.index(strength))
+        its = replace(self._its(cell), challenger=path.name, strength=strength)
+        self.book.note_cell(cell, its)
 
     def _examine(self, cell: Cell) -> None:
+        """Let the gate look at the challenger; where it says no, at one that learnt less boldly."""
+        bolder = [strength for strength in STRENGTHS if strength <= self._its(cell).strength]
+        for strength in bolder:
+            if strength != self._its(cell).strength:
+                self._write_challenger(cell, strength)
+            self._write_reports(cell)
+            if self._judge(cell).passed or not self._can_be_milder(cell):
+                return
+
+    def _can_be_milder(self, cell: Cell) -> bool:
+        """Whether less of what was learnt may pass: not where it orders poems worse than before."""
+        reports = self._reports(cell)
+        ours, theirs = (reports[role].win_rate for role in ("challenger", "champion"))
+        knows_better = ours is not None and theirs is not None and ours >= theirs
+        return knows_better and self._preference_file(cell).exists()
+
+    def _write_reports(self, cell: Cell) -> None:
         champion = self._champion(cell)
         found = {"champion": champion, "challenger": self._challenger(cell)}
         with suppress(NoModelError):  # an origin that is gone is compared with no more
-            found["origin"] = checkpoint.load(self.registry.find(_origin(champion)))
+            origin = checkpoint.load(self.registry.find(_origin(champion.id, champion.report)))
+            if origin.id != champion.id:
+                found["origin"] = origin
         held_out = [one for one in self._snapshot.examples if one.held_out]
+        looked: dict[str, Report] = {}
         for number, (role, one) in enumerate(found.items()):
             self._report(Phase.EXAMINATION, cell, number / len(found))
-            if role == "origin" and one.id == champion.id:
-                continue
-            report = examine(
-                one,
-                self._dataset,
-                held_out,
-                critic=champion.critic,
-                seed=EXAMINATION_SEED,
-                poems=self.plan.samples,
+            is_like = _weights_of(one.id) == _weights_of(champion.id)
+            looked[role] = self._look(one, champion, looked.get("champion") if is_like else None)
+            report = ask(
+                looked[role], one, self._dataset, held_out, candidates=self.plan.candidates
             )
-            text = json.dumps(asdict(report), ensure_ascii=False)
-            replace_file(self._folder(cell) / f"{role}.report.json", text)
+            replace_file(self._folder(cell) / f"{role}{_REPORT_FILE}", _json_of(report))
+        self.nights.forget_reports(cell, keep={one.id for one in found.values()})
+
+    def _judge(self, cell: Cell) -> Verdict:
+        reports = self._reports(cell)
+        champion, challenger = reports["champion"], reports["challenger"]
+        return judge(champion, challenger, reports.get("origin"), bounds=self.plan.bounds)
+
+    def _reports(self, cell: Cell) -> dict[str, Report]:
+        """What was written of those that are compared, by role."""
+        return {
+            path.name.removesuffix(_REPORT_FILE): _REPORT.validate_json(path.read_bytes())
+            for path in sorted(self._folder(cell).glob(f"*{_REPORT_FILE}"))
+        }
+
+    def _look(self, one: Checkpoint, champion: Checkpoint, scored: Report | None) -> Report:
+        """A look at a checkpoint, from an earlier night where it was the same look."""
+        of, critic = self._dataset, champion.critic
+        seed, poems, candidates = EXAMINATION_SEED, self.plan.samples, self.plan.candidates
+        path = self.nights.report_of(one.id)
+        material = material_of(of, critic, seed=seed, poems=poems, candidates=candidates)
+        with suppress(FileNotFoundError, ValidationError):
+            kept = _REPORT.validate_json(path.read_bytes())
+            if (kept.checkpoint, kept.material) == (one.id, material):
+                return kept
+        report = look(
+            one, of, critic=critic, seed=seed, poems=poems, candidates=candidates, scored=scored
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, _json_of(report))
+        return report
 
     def _announce(self, cell: Cell) -> None:
-        reports = {
-            path.stem: _REPORT.validate_json(path.read_bytes())
-            for path in sorted(self._folder(cell).glob("*.report.json"))
-        }
-        champion, challenger = reports["champion.report"], reports["challenger.report"]
-        verdict = judge(champion, challenger, reports.get("origin.report"), bounds=self.plan.bounds)
-        figures = {path.removesuffix(".report"): _figures(one) for path, one in reports.items()}
+        verdict = self._judge(cell)
+        figures = {role: _figures(one) for role, one in self._reports(cell).items()}
         its = replace(self._its(cell), figures={**figures, "gate": verdict.figures})
         self.book.note_cell(cell, its)
         draw_gate(its.figures, self._folder(cell) / "gate.svg", title=its.challenger or "")
@@ -504,10 +561,7 @@ class Night:
     def _put_in_service(self, cell: Cell) -> None:
         """Promote what only chooses otherwise among the same candidates; try out the rest."""
         its, challenger = self._its(cell), self._challenger(cell)
-        path = self.registry.folder / challenger.id
-        if not path.exists():
-            path = self._save(challenger, self.registry.folder)
-        self.registry.publish(path)
+        self._save(challenger, self.registry.folder, later_s=STRENGTHS.index(its.strength))
         on_trial = its.fitted and self.plan.trial_share > 0
         tell, outcome = (
             (self.registry.challenge, NightOutcome.ON_TRIAL)
@@ -521,9 +575,25 @@ class Night:
                 partial(tell, challenger.id, expected=its.champion, fence=self.fence)
             )
         if why is None:
+            if its.on_trial is not None:
+                self._go_on_with_trial(cell, its.on_trial, challenger)
             self._conclude(cell, outcome)
         else:
             self._conclude(cell, NightOutcome.REFUSED, why)
+
+    def _go_on_with_trial(self, cell: Cell, on_trial: str, promoted: Checkpoint) -> None:
+        """Let the one on trial learn the same of its readers: what is tried are its weights."""
+        taught = replace(
+            checkpoint.load(self.registry.find(on_trial)),
+            preference=promoted.preference,
+        )
+        taught = replace(taught, report={**taught.report, "snapshot": self._digest})
+        path = self._save(taught, self.registry.folder)
+        since = self.registry.aliases(cell).trial_since
+        act = partial(
+            self.registry.challenge, path.name, expected=promoted.id, fence=self.fence, since=since
+        )
+        self._change(act)
 
     def _change(self, act: Callable[[], object]) -> str | None:
         """Change the registry; why that could not be, where somebody else was faster."""
@@ -545,6 +615,8 @@ class Night:
         return self._its(cell).outcome
 
     def _conclude(self, cell: Cell, outcome: NightOutcome, *why: str) -> None:
+        if outcome is NightOutcome.NOTHING_NEW and self._its(cell).on_trial is not None:
+            outcome = NightOutcome.TRIAL_GOES_ON
         _log.info("←", action="night.outcome", cell=cell, outcome=outcome, why=list(why))
         self.book.note_cell(cell, replace(self._its(cell), outcome=outcome, why=why))
 
@@ -559,10 +631,13 @@ class Night:
     def _champion(self, cell: Cell) -> Checkpoint:
         return checkpoint.load(self.registry.find(self._its(cell).champion))
 
-    def _with_preference(self, cell: Cell) -> Checkpoint:
+    def _with_preference(self, cell: Cell, strength: float = STRENGTHS[0]) -> Checkpoint:
         """The champion with what was learnt this night, or else what it has."""
         champion, path = self._champion(cell), self._preference_file(cell)
-        return replace(champion, preference=load_file(path)) if path.exists() else champion
+        if not path.exists():
+            return champion
+        learnt = {name: p * strength for name, p in load_file(path).items()}
+        return replace(champion, preference=learnt)
 
     def _challenger(self, cell: Cell) -> Checkpoint:
         name = self._its(cell).challenger or ""
@@ -582,9 +657,9 @@ class Night:
             device=self.plan.device,
         )
 
-    def _save(self, made: Checkpoint, parent: Path) -> Path:
-        """Write a checkpoint that bears the time of the night."""
-        return write_again(made, parent, now=self.book.record.begun)
+    def _save(self, made: Checkpoint, parent: Path, *, later_s: int = 0) -> Path:
+        """Write a checkpoint that bears the time of the night, or some seconds later."""
+        return write_again(made, parent, now=self.book.record.begun + timedelta(seconds=later_s))
 
     # --- time, and what is told -------------------------------------------------------------------
 
@@ -625,6 +700,14 @@ class Night:
         if not after <= DIVERGED * before:
             raise NightError(f"the fit went astray: dev perplexity {before:.1f} became {after:.1f}")
 
+    def _tidy_up(self) -> None:
+        """Delete checkpoints and snapshots that nobody will go back to."""
+        for cell in self.book.record.cells:
+            champion = self.registry.champion(cell).name
+            origin = _origin(champion, self.registry.report(champion))
+            self.registry.retire(cell, keep={origin}, newest=KEPT)
+        prune(self.nights.snapshots, keep=self._snapshots_of_checkpoints())
+
     def _snapshots_of_checkpoints(self) -> set[str]:
         """The ratings that some checkpoint learnt from: it must stay possible to trace it."""
         registry = self.registry
@@ -649,15 +732,26 @@ class Night:
         state = State.DONE if wrong is None else State.FAILED
         try:
             self.book.end(state, wrong)
-            prune(self.nights.snapshots, keep=self._snapshots_of_checkpoints())
-        except OSError as full:
+            self._tidy_up()
+        except (OSError, CheckpointError) as full:
             _log.warning("! record not written", action="night.record", night=name, why=str(full))
             self.book.record = replace(self.book.record, state=state, error=wrong)
 
 
-def _origin(champion: Checkpoint) -> str:
-    """The checkpoint that the learning of its cell began from."""
-    origin: str = champion.report.get("lineage", {}).get("origin", champion.id)
+def _weights_of(checkpoint: str) -> str:
+    """What of a checkpoint's id tells its weights, whatever it has learnt of its readers."""
+    return checkpoint.rpartition("-")[2]
+
+
+def _with_weights_of(name: str, examples: Sequence[Example]) -> set[str]:
+    """The checkpoints with the same weights that wrote some of the examples' poems."""
+    written = {one.checkpoint for one in examples}
+    return {other for other in written if _weights_of(other) == _weights_of(name)}
+
+
+def _origin(champion: str, report: Mapping[str, Any]) -> str:
+    """The checkpoint that the learning of a cell began from, by the report of its champion."""
+    origin: str = report.get("lineage", {}).get("origin", champion)
     return origin
 
 
@@ -670,6 +764,10 @@ def _figures(report: Report) -> Mapping[str, float]:
     if report.nats and characters:
         numbers["perplexity"] = math.exp(sum(report.nats) / characters)
     return numbers
+
+
+def _json_of(report: Report) -> str:
+    return json.dumps(asdict(report), ensure_ascii=False)
 
 
 def _put(draft: Path, path: Path) -> None:

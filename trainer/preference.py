@@ -37,6 +37,8 @@ FEWEST = 30
 """With fewer ratings nothing is learnt: a week of a small group."""
 MOST = 3000
 """Ratings that are looked at; the work grows with their cube, and this many take seconds."""
+TO_WEIGH = 600
+"""Ratings by which the shares of the blocks are chosen; examples are in no order that matters."""
 FEWEST_TO_READ = 200
 """With fewer ratings the critic's reading, 384 figures, is left out."""
 
@@ -80,7 +82,7 @@ def fit_preference(checkpoint: Checkpoint, examples: Sequence[Example]) -> Learn
     trust = dict.fromkeys(sorted({one.rater for one in known}), 1.0)
     for _ in range(_ROUNDS):
         task = _Task.of(known, seen, trust)
-        shares = _likeliest(task)
+        shares = _likeliest(task.of_first(TO_WEIGH))
         trust = _trust(known, task, shares)
     task = _Task.of(known, seen, trust)
     return Learnt(
@@ -198,6 +200,17 @@ class _Task:
             same=(poems[:, None] == poems[None, :]).astype(np.float64),
             weights=weights,
             values=values - float(weights @ values) / float(weights.sum()),
+        )
+
+    def of_first(self, count: int) -> "_Task":
+        """The same for the first ratings only."""
+        few = slice(0, count)
+        return _Task(
+            kernels={name: kernel[few, few] for name, kernel in self.kernels.items()},
+            sizes=self.sizes,
+            same=self.same[few, few],
+            weights=self.weights[few],
+            values=self.values[few],
         )
 
     def prior(self, shares: Mapping[str, float]) -> Matrix:

@@ -3,6 +3,7 @@
     nights/
         since                     when this trainer was first asked to run nights
         snapshots/DIGEST16.json   what nights learnt from (`trainer.feedback.Snapshot`)
+        reports/CHECKPOINT.json   what looking at a checkpoint found, for the next night
         2026-11-21/
             record.json           `NightRecord`: the one thing that a resumed night goes by
             gru/loss.svg          the loss of the fit
@@ -83,8 +84,12 @@ class CellNight:
     """The checkpoint in service once the trial was judged; empty where it did not come to that."""
     trial: str = ""
     """What readers decided of an earlier challenger or promotion; empty where nothing was asked."""
+    on_trial: str | None = None
+    """An earlier challenger whose trial goes on."""
     challenger: str | None = None
     """The checkpoint that was made."""
+    strength: float = 1.0
+    """How much of what was learnt of readers it has: less where the gate refused more."""
     fitted: bool = False
     """Whether its weights were trained, or only its preference."""
     outcome: NightOutcome | None = None
@@ -269,6 +274,17 @@ class Nights:
     def of_day(self, day: date) -> list[NightRecord]:
         """The nights of one local date, in the order in which they were begun."""
         return [record for record in self.records() if record.day == day]
+
+    def report_of(self, checkpoint: str) -> Path:
+        """Where the last look at a checkpoint is kept, for nights to come."""
+        return self.folder / "reports" / f"{checkpoint}.json"
+
+    def forget_reports(self, cell: Cell, *, keep: Collection[str]) -> None:
+        """Remove what is kept of a cell's checkpoints, but for some of them."""
+        kept = {self.report_of(name) for name in keep}
+        for path in (self.folder / "reports").glob(f"{cell}-*.json"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def since(self, now: datetime) -> datetime:
         """When nights were first asked for: `now`, and noted, where it is the first time."""

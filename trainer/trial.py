@@ -9,7 +9,7 @@ nights; `PROMOTE_ABOVE` is what makes up for that (decision 25).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +26,9 @@ challenger would be promoted in 11 to 24 % of trials, with this in 3 to 8 % (dec
 DROP_BELOW = 0.05
 """P(better) of a night that drops. Dropped too early, an equal challenger costs nothing; kept too
 long, a worse one costs its readers: so this one makes up for nothing."""
+ROLL_BACK_BELOW = 0.01
+"""P(better) of a champion that is rolled back. It is asked every night, after each promotion anew,
+of a day's votes on each side: at 0.05 every twentieth night would undo what readers taught."""
 FEWEST = 20
 """Votes that each side needs before anything is ruled: fewer are an evening of one chat."""
 NIGHTS = 30
@@ -72,9 +75,9 @@ def recent(
     return tuple(one for one in examples if one.poem in rated)
 
 
-def arm(examples: Iterable[Example], checkpoint: str) -> Arm:
-    """What the ratings of a snapshot say of a checkpoint's poems."""
-    own = [one for one in examples if one.checkpoint == checkpoint]
+def arm(examples: Iterable[Example], checkpoints: Collection[str]) -> Arm:
+    """What the ratings of a snapshot say of the poems of some checkpoints, taken for one."""
+    own = [one for one in examples if one.checkpoint in checkpoints]
     given = Counter(one.rater for one in own)
     votes: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for one in own:
@@ -122,7 +125,7 @@ def rule(challenger: Arm, champion: Arm, *, nights: int) -> Ruling:
 
 def disappoints(champion: Arm, previous: Arm) -> bool:
     """Whether readers clearly like a promoted champion less than the one before it."""
-    return _both_heard(champion, previous) and p_better(champion, previous) < DROP_BELOW
+    return _both_heard(champion, previous) and p_better(champion, previous) < ROLL_BACK_BELOW
 
 
 def _both_heard(one: Arm, other: Arm) -> bool:

@@ -32,11 +32,13 @@ from tests.fakes.nights import (
     small_recipe,
 )
 from tests.fakes.poems import by_rule
-from trainer import keys
+from trainer import keys, nightly
 from trainer.dataset import build
 from trainer.duty import Watch, hold_night
+from trainer.examine import look
+from trainer.gate import judge
 from trainer.lock import LockLostError, NoLockError
-from trainer.nightly import Night
+from trainer.nightly import STRENGTHS, Night
 from trainer.record import Nights, State
 from trainer.settings import TrainerSettings
 
@@ -161,6 +163,40 @@ def test_without_a_trial_trained_weights_are_in_service_at_once(home):
     assert home.champion == its.challenger
 
 
+def test_where_the_gate_refuses_all_that_was_learnt_less_of_it_is_tried(home, monkeypatch):
+    """The first verdict is a no; what passes then has the same preference, but less of it."""
+    seen = []
+
+    def judge_but_once(*reports, bounds):
+        seen.append(reports[1].checkpoint)
+        verdict = judge(*reports, bounds=bounds)
+        return verdict if len(seen) > 1 else replace(verdict, passed=False, reasons=("too bold",))
+
+    monkeypatch.setattr(nightly, "judge", judge_but_once)
+    home.rate(**FEW)
+    before = home.champion
+    its = home.night().cells[Cell.GRU]
+    assert (its.outcome, its.strength) == (NightOutcome.PROMOTED, STRENGTHS[1])
+    assert seen[0] not in (seen[1], before)
+    assert home.champion == its.challenger == seen[1]
+
+
+def test_a_checkpoint_is_looked_at_once_and_only_asked_about_every_night(home, monkeypatch):
+    looked = []
+
+    def look_and_tell(one, *args, **more):
+        looked.append(one.id)
+        return look(one, *args, **more)
+
+    monkeypatch.setattr(nightly, "look", look_and_tell)
+    origin = home.champion
+    for number in range(2):
+        home.rate(poems=50, seed=1 + number)
+        home.night(day=DAY + timedelta(days=number))
+    assert looked.count(origin) == 1
+    assert len(looked) == len(set(looked))
+
+
 def test_without_new_ratings_nothing_is_made(home):
     home.rate(**FEW)
     home.night()
@@ -224,12 +260,42 @@ def hear(home, checkpoint_id, *, liked, **more):
     )
 
 
-def test_an_undecided_trial_goes_on_and_no_other_challenger_is_made(home):
+def test_while_a_trial_is_undecided_both_go_on_learning_from_readers(home):
     champion, challenger = on_trial(home)
+    since = home.aliases.trial_since
     home.rate(poems=40, seed=5)
     its = home.night(day=DAY + timedelta(days=1)).cells[Cell.GRU]
-    assert (its.outcome, its.challenger) == (NightOutcome.TRIAL_GOES_ON, challenger)
-    assert (home.champion, home.aliases.challenger) == (champion, challenger)
+    assert (its.outcome, its.fitted, its.on_trial) == (NightOutcome.PROMOTED, False, challenger)
+    tried, served = home.load(home.aliases.challenger), home.load(home.champion)
+    assert same(tried.weights, home.load(challenger).weights)
+    assert same(served.weights, home.load(champion).weights)
+    assert tried.preference is not None
+    assert same(tried.preference, served.preference)
+    assert home.aliases.trial_since == since
+
+
+def test_a_trial_goes_on_where_there_is_nothing_new(home):
+    champion, challenger = on_trial(home)
+    home.night(day=DAY + timedelta(days=1))
+    its = home.night(day=DAY + timedelta(days=2)).cells[Cell.GRU]
+    assert its.outcome is NightOutcome.TRIAL_GOES_ON
+    assert home.aliases.challenger is not None
+    assert home.load(home.aliases.challenger).weights.keys() == home.load(challenger).weights.keys()
+    assert same(home.load(home.champion).weights, home.load(champion).weights)
+
+
+def test_votes_before_and_after_a_change_of_preference_are_of_one_trial(home):
+    _, challenger = on_trial(home)
+    home.rate(poems=40, seed=5)
+    home.night(day=DAY + timedelta(days=1))
+    later = home.aliases.challenger
+    assert later != challenger
+    hear(home, challenger, liked=True, seed=6)
+    hear(home, later, liked=True, seed=7)
+    hear(home, home.champion, liked=False, seed=8)
+    its = home.night(day=DAY + timedelta(days=2)).cells[Cell.GRU]
+    assert "promote" in its.trial
+    assert same(home.load(its.champion).weights, home.load(challenger).weights)
 
 
 @pytest.mark.parametrize("liked", [True, False])

@@ -92,6 +92,16 @@ def saved_with(parent, **parts):
     return checkpoint.save(parent / "changed", **fields)
 
 
+def test_the_same_checkpoint_saved_twice_is_left_as_it_is(tmp_path):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    first = saved_with(tmp_path, now=now)
+    before = {path: path.stat().st_mtime_ns for path in first.iterdir()}
+    assert saved_with(tmp_path, now=now) == first
+    assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == before
+    with pytest.raises(OSError, match=first.name):
+        saved_with(tmp_path, now=now, report={"another": 1})
+
+
 @pytest.mark.parametrize(
     ("part", "name"), [("weights", "bias"), ("critic", "judge.bias"), ("theme", "state.bias")]
 )

@@ -42,6 +42,29 @@ def damage(registry, checkpoint):
 # --- aliases ---
 
 
+def test_old_checkpoints_are_retired_but_none_that_has_a_role_or_is_to_be_kept(registry):
+    data = small_dataset()
+    for seed in range(4, 9):
+        write_model(registry.folder, seed=seed, dataset=data)
+    names = gru_ids(registry)
+    champion, challenger, kept, *others = names
+    registry.promote(champion)
+    registry.challenge(challenger)
+    assert registry.retire(Cell.GRU, keep={kept}, newest=2) == others[:-2]
+    assert gru_ids(registry) == [champion, challenger, kept, *others[-2:]]
+    assert registry.champion(Cell.LSTM).is_dir()
+    assert registry.retire(Cell.GRU, keep={kept}, newest=2) == []
+
+
+def test_one_that_stands_in_for_a_challenger_goes_on_with_its_trial(registry):
+    first, second, third = gru_ids(registry)
+    registry.promote(first)
+    registry.challenge(second)
+    registry.challenge(third, since="2026-01-01T00:00:00+00:00")
+    aliases = registry.aliases(Cell.GRU)
+    assert (aliases.challenger, aliases.trial_since) == (third, "2026-01-01T00:00:00+00:00")
+
+
 def test_a_cell_without_a_champion_is_served_by_the_bundled_one(registry):
     assert registry.champion(Cell.LSTM).parent == registry.bundled
     with pytest.raises(NoModelError, match="installed: lstm"):

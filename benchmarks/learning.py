@@ -1,0 +1,342 @@
+"""Does it learn from its readers, and can they spoil it? Nights on a real checkpoint, sped up.
+
+Readers who do not exist (`benchmarks.tastes`) are shown poems and rate them, and every night the
+nightly job itself (`trainer.nightly.Night`) runs on a registry of its own. After each night the
+champion writes poems for the same wishes, and it is counted how many of them the hidden tastes
+like. Beside it stand the same readers without anybody malicious, and a control whose ratings say
+nothing: its weights are trained as often, on the corpus alone.
+
+    python -m benchmarks.learning --data .pack/dataset.npz
+
+runs all arms, two at a time, and goes on where it was stopped; the picture and the table come last.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from benchmarks import tastes
+from benchmarks.chart import draw_learning, learning_table
+from benchmarks.settings import BenchmarkSettings
+from bot.anthology.ratings import TrainingRating
+from engine import checkpoint as checkpoints
+from engine.files import replace_file
+from engine.jobs import USUAL_TEMPERATURE, Cell, Job, Poem
+from engine.registry import Registry
+from engine.routes import is_tried
+from engine.settings import load_settings
+from engine.verse.forms import FormName
+from engine.writer import Writer
+from trainer.corpus import Era, Split
+from trainer.dataset import Dataset, openings
+from trainer.evaluate import score_forms, total
+from trainer.metrics import distinct
+from trainer.nightly import Night, Plan
+from trainer.record import NightRecord, Nights
+
+READERS = 20
+ERROR = 0.12
+"""How often a reader errs."""
+CANDIDATES, SLOTS = 16, 64
+HEADS = 200
+"""Frequent characters that people ask poems to begin with; every other poem is on nothing."""
+_FIGURES = ("liked", *tastes.TASTES, "distinct_2", "perplexity")
+_FIRST = datetime(2026, 1, 1, 6, tzinfo=UTC)
+_BETWEEN = timedelta(minutes=20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One course of the simulation."""
+
+    title: str
+    """In the table and the picture."""
+    malicious: float = 0.15
+    """Share of the readers who say the opposite."""
+    learns: bool = True
+    """Whether ratings are heeded."""
+    trial_share: float = 0.1
+    """Share of the poems that a challenger with other weights writes; 0: the gate alone decides."""
+
+
+ARMS = {
+    "learning": Arm(title="learning"),
+    "honest": Arm(title="learning, nobody malicious", malicious=0.0),
+    "control": Arm(title="corpus alone", learns=False, trial_share=0.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How large the simulation is."""
+
+    nights: int
+    ratings: int
+    """A day; each is of another poem."""
+    asks: int
+    """Poems by which each night's champion is measured."""
+    samples: int
+    """Poems that the gate looks at."""
+    favourites: int
+    """Poems of its own that a fit reads."""
+
+
+@dataclass
+class State:
+    """Where an arm stands."""
+
+    ratings: list[dict[str, Any]] = field(default_factory=list)
+    nights: list[dict[str, Any]] = field(default_factory=list)
+    """The figures of every night; the first are those of the start."""
+
+
+class Course:
+    """One arm, night by night, in a folder of its own."""
+
+    def __init__(self, arm: Arm, scale: Scale, cell: Cell, data: Dataset, folder: Path) -> None:
+        """Go on after the folder's last whole night, or begin."""
+        self.arm, self.scale, self.cell, self.data, self.folder = arm, scale, cell, data, folder
+        self.readers = tastes.readers(READERS, malicious=arm.malicious, error=ERROR, seed=1)
+        self.heads = openings(data, HEADS)
+        self.nights = Nights(folder / "nights")
+        self.state = State()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._file.exists():
+            self.state = State(**json.loads(self._file.read_text(encoding="utf-8")))
+
+    def run(self) -> list[dict[str, Any]]:
+        """All nights; the figures of each."""
+        if not self.state.nights:
+            self._note({})
+        while len(self.state.nights) <= self.scale.nights:
+            number = len(self.state.nights)
+            self.state.ratings += self._day(number)
+            record = self._night(number)
+            its = record.cells.get(self.cell)
+            told = {"outcome": its.outcome, "why": its.why, "trial": its.trial} if its else {}
+            self._note(told | {"error": record.error} if record.error else told)
+        return self.state.nights
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "state.json"
+
+    def _moment(self, number: int) -> datetime:
+        return _FIRST + timedelta(days=number)
+
+    def _registry(self, number: int) -> Registry:
+        night = self._moment(number) + timedelta(hours=20)
+        return Registry(self.folder / "models", clock=lambda: night)
+
+    # --- a day ---
+
+    def _day(self, number: int) -> list[dict[str, Any]]:
+        """Poems are asked for, written, and rated by one reader each."""
+        random = Random(f"day/{number}")
+        jobs = self._jobs(f"{number}", self.scale.ratings, random)
+        registry = self._registry(number)
+        challenger = registry.challenger(self.cell)
+        tried = [job for job in jobs if challenger and is_tried(job.id, self.arm.trial_share)]
+        poems = write(registry.champion(self.cell), [job for job in jobs if job not in tried])
+        if challenger is not None:
+            poems |= write(challenger, tried)
+        return [
+            self._rated(job, poems[job.id], self._moment(number) + place * _BETWEEN, random)
+            for place, job in enumerate(jobs)
+        ]
+
+    def _rated(self, job: Job, poem: Poem, at: datetime, random: Random) -> dict[str, Any]:
+        reader = random.choice(self.readers)
+        return {
+            "poem": job.id,
+            "lines": poem.lines,
+            "form": poem.form,
+            "rhyme": poem.rhyme,
+            "checkpoint": poem.checkpoint,
+            "seed": poem.seed,
+            "opening": job.opening,
+            "vote": 1 if reader.likes(poem.lines, random) else -1,
+            "rater": reader.name,
+            "chat": reader.chat,
+            "at": at.isoformat(),
+        }
+
+    def _jobs(self, name: str, count: int, random: Random) -> list[Job]:
+        forms = list(FormName)
+        return [
+            Job(
+                id=f"{name}/{number}",
+                client="learning",
+                chat="learning",
+                form=forms[number % len(forms)],
+                cell=self.cell,
+                temperature=USUAL_TEMPERATURE,
+                seed=random.randrange(2**31),
+                opening=random.choice(self.heads) if number % 8 < len(forms) else "",
+            )
+            for number in range(count)
+        ]
+
+    # --- a night ---
+
+    def _night(self, number: int) -> NightRecord:
+        """The nightly job, on this arm's registry and at the time of the simulation."""
+        began = self._moment(number) + timedelta(hours=20)
+        book = self.nights.open(
+            began.date(), wanted=(self.cell,), guard=_no_guard, clock=lambda: began
+        )
+        if book is None:
+            raise RuntimeError(f"{self.folder} holds nights that its state knows nothing of")
+        plan = Plan(
+            hours=24.0,
+            trial_share=self.arm.trial_share,
+            samples=self.scale.samples,
+            favourites=self.scale.favourites,
+        )
+        night = (Night if self.arm.learns else _DeafNight)(
+            book,
+            self.nights,
+            self._registry(number),
+            ratings=lambda: [self._rating(fields) for fields in self.state.ratings],
+            corpus=lambda: self.data,
+            plan=plan,
+            fence=number,
+            check=_no_guard,
+            lost=lambda: False,
+            tell=lambda _progress: None,
+        )
+        return night.run()
+
+    def _rating(self, fields: Mapping[str, Any]) -> TrainingRating:
+        typed = {
+            "lines": tuple(fields["lines"]),
+            "form": FormName(fields["form"]),
+            "at": datetime.fromisoformat(fields["at"]),
+        }
+        return TrainingRating(
+            **{**fields, **typed},
+            cell=self.cell,
+            temperature=USUAL_TEMPERATURE,
+            theme="",
+            stars=None,
+            curator=False,
+        )
+
+    # --- what came of it ---
+
+    def _note(self, told: Mapping[str, Any]) -> None:
+        """Let the champion write the same poems every night, count, and keep the figures."""
+        number = len(self.state.nights)
+        champion = self._registry(number).champion(self.cell)
+        known = [night for night in self.state.nights if night["champion"] == champion.name]
+        figures = {name: known[-1][name] for name in _FIGURES} if known else self._count(champion)
+        self.state.nights.append({"night": number, "champion": champion.name, **figures, **told})
+        replace_file(self._file, json.dumps(asdict(self.state), ensure_ascii=False))
+
+    def _count(self, champion: Path) -> dict[str, float]:
+        jobs = self._jobs("measure", self.scale.asks, Random("measure"))
+        poems = [poem.lines for poem in write(champion, jobs).values()]
+        return {
+            "liked": _mean(map(tastes.liked, poems)),
+            **{name: _mean(map(taste, poems)) for name, taste in tastes.TASTES.items()},
+            "distinct_2": distinct(poems, 2),
+            "perplexity": self._perplexity(champion),
+        }
+
+    def _perplexity(self, champion: Path) -> float:
+        """Of the frozen test poems, told the form only; known while the weights stay."""
+        weights = champion.name.rpartition("-")[2]
+        for night in self.state.nights:
+            if night["champion"].rpartition("-")[2] == weights:
+                found: float = night["perplexity"]
+                return found
+        of, test = checkpoints.load(champion), self.data.select(Split.TEST, [Era.TANG])
+        return total(score_forms(of.model(), test, unknown_types=of.unknown_types)).perplexity
+
+
+class _DeafNight(Night):
+    """The nightly job, but for what readers say: poets' poems stand in for favourites."""
+
+    def _learn_preference(self, cell: Cell) -> None:
+        """Learn nothing of readers."""
+
+    def _write_favourites(self, cell: Cell) -> None:
+        random = np.random.default_rng(self.book.record.seed)
+        each = self.plan.favourites // len(FormName)
+        chosen = {}
+        for form in FormName:
+            tokens = self._dataset.verses[form, Era.TANG, Split.TRAIN].tokens
+            chosen[str(form)] = tokens[random.permutation(len(tokens))[:each]]
+        np.savez(self._folder(cell) / "favourites.npz", allow_pickle=False, **chosen)
+
+
+def write(champion: Path, jobs: Sequence[Job]) -> dict[str, Poem]:
+    """Poems as people get them, by the id of their job."""
+    writer = Writer(checkpoints.load(champion), slots=SLOTS, candidates=CANDIDATES)
+    for job in jobs:
+        writer.add(job)
+    found: dict[str, Poem] = {}
+    while not writer.idle:
+        outcomes = writer.step()
+        found.update({each.job_id: each for each in outcomes if isinstance(each, Poem)})
+    return {job.id: found[job.id] for job in jobs}
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / len(known)
+
+
+def _no_guard() -> None:
+    """Nobody else is at work in a simulation."""
+
+
+def run(name: str, *, scale: Scale, cell: Cell, data: Path, folder: Path) -> list[dict[str, Any]]:
+    """One arm, on one core."""
+    torch.set_num_threads(1)
+    return Course(ARMS[name], scale, cell, Dataset.load(data), folder / name).run()
+
+
+def main(
+    *,
+    data: Annotated[Path, typer.Option(help="A file of `corpus pack`.")],
+    cell: Annotated[Cell, typer.Option(help="The bundled checkpoint to begin from.")] = Cell.LSTM,
+    nights: Annotated[int, typer.Option(min=1)] = 30,
+    ratings: Annotated[int, typer.Option(min=1, help="A day.")] = 50,
+    asks: Annotated[int, typer.Option(min=1, help="Poems to measure a champion by.")] = 100,
+    samples: Annotated[int, typer.Option(min=16, help="Poems that the gate looks at.")] = 64,
+    favourites: Annotated[int, typer.Option(min=1, help="Poems of its own in a fit.")] = 200,
+    arms: Annotated[list[str] | None, typer.Option("--arm", help="Only these arms.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Where the courses are kept.")] = None,
+    again: Annotated[bool, typer.Option(help="Forget what was run before.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Arms side by side.")] = 2,
+) -> None:
+    """Run every arm and print what came of it."""
+    folder = state or load_settings(BenchmarkSettings).state_folder / "learning"
+    if again:
+        shutil.rmtree(folder, ignore_errors=True)
+    scale = Scale(nights=nights, ratings=ratings, asks=asks, samples=samples, favourites=favourites)
+    names = arms or list(ARMS)
+    course = partial(run, scale=scale, cell=cell, data=data, folder=folder)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        found = dict(zip(names, pool.map(course, names), strict=True))
+    titles = {ARMS[name].title: course for name, course in found.items()}
+    draw_learning(titles, folder / "learning.svg")
+    typer.echo(learning_table(titles))
+    typer.echo(f"\n{folder / 'learning.svg'}", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
