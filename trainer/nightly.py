@@ -82,8 +82,8 @@ SUSPECT_FEWEST = 20
 KEPT = 7
 """Checkpoints of each cell that are kept, besides those with a role: a week's."""
 STRENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25)
-"""How much of what was learnt of readers is tried, one after the other, until the gate agrees: to
-please them more, poems become more alike."""
+"""How much of what was learnt of readers is tried, one after the other, until the gate agrees: the
+more they are pleased, the more poems are alike."""
 
 _UNITS = {
     Phase.SNAPSHOT: 1,
@@ -142,7 +142,7 @@ class Plan:
     """Ratings from which on weights are trained; with fewer only the preference moves."""
     fit_again: int = 100
     """Ratings that must be new since the weights were trained last."""
-    favourites: int = 1200
+    favourites: int = 600
     """Poems that the champion writes to learn from."""
     samples: int = POEMS
     """Poems that the examination has a checkpoint write."""
@@ -259,7 +259,7 @@ class Night:
         elif not self._preference_file(cell).exists():
             self._conclude(cell, NightOutcome.NOTHING_NEW, "too few ratings to learn from")
             return
-        self._phase(Phase.CHALLENGER, partial(self._write_challenger, cell), cell)
+        self._phase(Phase.CHALLENGER, partial(self._write_first_challenger, cell), cell)
         self._phase(Phase.EXAMINATION, partial(self._examine, cell), cell)
         self._phase(Phase.OUTCOME, partial(self._announce, cell), cell)
 
@@ -457,10 +457,20 @@ class Night:
         draw_curve(run.progress.measures, self._folder(cell) / "loss.svg", title=f"{cell} loss")
         self.book.note_cell(cell, replace(self.book.record.cells[cell], fitted=True))
 
-    def _write_challenger(self, cell: Cell, strength: float = STRENGTHS[0]) -> None:
+    def _makes(self, cell: Cell) -> list[tuple[bool, float]]:
+        """What is tried in turn: whether with trained weights, and how much of what was learnt."""
+        trained = [(True, STRENGTHS[0])] if self._its(cell).fitted else []
+        if not self._preference_file(cell).exists():
+            return trained
+        return trained + [(False, strength) for strength in STRENGTHS]
+
+    def _write_first_challenger(self, cell: Cell) -> None:
+        self._write_challenger(cell, *self._makes(cell)[0])
+
+    def _write_challenger(self, cell: Cell, trained: bool, strength: float) -> None:
         made = self._with_preference(cell, strength)
         report = dict(made.report)
-        if self._its(cell).fitted:
+        if trained:
             run = self._run(cell)
             run.load_best(half=True)
             made, report = replace(made, weights=run.model.state_dict()), report_of(run)
@@ -477,25 +487,24 @@ class Night:
         made = replace(made, report={**report, "snapshot": self._digest, "lineage": lineage})
         # What learnt less boldly bears another time, or it would have the same name.
         path = self._save(made, parent, later_s=STRENGTHS.index(strength))
-        its = replace(self._its(cell), challenger=path.name, strength=strength)
+        its = replace(self._its(cell), challenger=path.name, trained=trained, strength=strength)
         self.book.note_cell(cell, its)
 
     def _examine(self, cell: Cell) -> None:
-        """Let the gate look at the challenger; where it says no, at one that learnt less boldly."""
-        bolder = [strength for strength in STRENGTHS if strength <= self._its(cell).strength]
-        for strength in bolder:
-            if strength != self._its(cell).strength:
-                self._write_challenger(cell, strength)
+        """Let the gate look at the challenger; where it says no, at one that dares less."""
+        its, makes = self._its(cell), self._makes(cell)
+        for trained, strength in makes[makes.index((its.trained, its.strength)) :]:
+            if (trained, strength) != (its.trained, its.strength):
+                self._write_challenger(cell, trained, strength)
             self._write_reports(cell)
-            if self._judge(cell).passed or not self._can_be_milder(cell):
+            if self._judge(cell).passed or not (trained or self._knows_better(cell)):
                 return
 
-    def _can_be_milder(self, cell: Cell) -> bool:
-        """Whether less of what was learnt may pass: not where it orders poems worse than before."""
+    def _knows_better(self, cell: Cell) -> bool:
+        """Whether it orders held-out poems as readers do, as often as the champion."""
         reports = self._reports(cell)
         ours, theirs = (reports[role].win_rate for role in ("challenger", "champion"))
-        knows_better = ours is not None and theirs is not None and ours >= theirs
-        return knows_better and self._preference_file(cell).exists()
+        return ours is not None and theirs is not None and ours >= theirs
 
     def _write_reports(self, cell: Cell) -> None:
         champion = self._champion(cell)
@@ -562,7 +571,7 @@ class Night:
         """Promote what only chooses otherwise among the same candidates; try out the rest."""
         its, challenger = self._its(cell), self._challenger(cell)
         self._save(challenger, self.registry.folder, later_s=STRENGTHS.index(its.strength))
-        on_trial = its.fitted and self.plan.trial_share > 0
+        on_trial = its.trained and self.plan.trial_share > 0
         tell, outcome = (
             (self.registry.challenge, NightOutcome.ON_TRIAL)
             if on_trial

@@ -65,11 +65,12 @@ def for_night(cell: Cell, *, seed: int) -> Recipe:
     """Twice over what a night reads (`trainer.favourites.mix`), for a champion that is in service.
 
     What is kept is where it ends, not where dev liked it best, which is where it began: whether it
-    may stand, the gate decides. No stage is left early.
+    may stand, the gate decides. No stage is left early. The rate is a quarter of one at which the
+    bundled lstm lost 1.4 % of perplexity in a night, over the gate's bound; here it loses 0.4 %.
     """
     return replace(
         for_cpu(cell),
-        learning_rate=4e-4,
+        learning_rate=1e-4,
         warmup_steps=10,
         averaging=0.9,
         stages=(Stage(eras=(Era.TANG,), epochs=2, rate=(1.0, 0.1)),),

@@ -88,10 +88,12 @@ class CellNight:
     """An earlier challenger whose trial goes on."""
     challenger: str | None = None
     """The checkpoint that was made."""
+    trained: bool = False
+    """Whether it has the weights that were trained; not where the gate refused those."""
     strength: float = 1.0
     """How much of what was learnt of readers it has: less where the gate refused more."""
     fitted: bool = False
-    """Whether its weights were trained, or only its preference."""
+    """Whether weights were trained, too, and not only the preference."""
     outcome: NightOutcome | None = None
     """What came of it; None while it is not known."""
     why: tuple[str, ...] = ()

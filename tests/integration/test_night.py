@@ -181,6 +181,23 @@ def test_where_the_gate_refuses_all_that_was_learnt_less_of_it_is_tried(home, mo
     assert home.champion == its.challenger == seen[1]
 
 
+def test_where_the_gate_refuses_trained_weights_what_readers_like_is_learnt_all_the_same(
+    home, monkeypatch
+):
+    def judge_by_weights(champion, challenger, *others, bounds):
+        verdict = judge(champion, challenger, *others, bounds=bounds)
+        return replace(verdict, passed=champion.nats == challenger.nats, reasons=("other weights",))
+
+    monkeypatch.setattr(nightly, "judge", judge_by_weights)
+    home.rate(**MANY)
+    before = home.load(home.champion)
+    its = home.night().cells[Cell.GRU]
+    assert (its.outcome, its.fitted, its.trained) == (NightOutcome.PROMOTED, True, False)
+    assert same(home.load(home.champion).weights, before.weights)
+    assert home.load(home.champion).preference is not None
+    assert home.aliases.challenger is None
+
+
 def test_a_checkpoint_is_looked_at_once_and_only_asked_about_every_night(home, monkeypatch):
     looked = []
 
