@@ -102,9 +102,7 @@ class Handler:
     async def _act(self, update: object) -> Errand | None:
         """Do what an update asks for; what is then left to be done beside others."""
         match update:
-            case Incoming() | Tap() | Reaction() | Arrival() if not self._door.admits(
-                update.address.chat
-            ):
+            case Incoming() | Tap() | Reaction() | Arrival() if not self._door.admits(update):
                 await self._decline(update)
             case Migration():
                 await self._anthology.chats.move(update.old, update.new)

@@ -142,7 +142,7 @@ class _Service:
             desk=desk,
             anthology=anthology,
             read=read_interaction,
-            door=Door(),
+            door=Door(self.settings.served, answers_each=True),
             hooks={},
         )
         deliverer = Deliverer(

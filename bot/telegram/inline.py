@@ -123,7 +123,7 @@ class InlineDesk:
 
     async def _answer(self, question: InlineQuestion) -> None:
         request = self._understood(question)
-        if request is None or not self._door.admits(question.person):
+        if request is None or not self._door.serves(question.person):
             await self._show(question, ())
             return
         wish = wish_of(self._wish(question))

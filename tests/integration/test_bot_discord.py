@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bot import keys
+from bot import keys, texts
 from bot.anthology import Anthology
 from bot.anthology.chats import Chats
 from bot.buttons import poem_buttons
@@ -15,10 +15,11 @@ from bot.discord.client import DiscordClient
 from bot.discord.service import serve
 from bot.errors import TokenRefusedError
 from bot.inbox import Inbox
+from bot.language import Language
 from bot.message import Tally
 from bot.settings import BotSettings
 from engine.jobs import Failure, Reason
-from tests.fakes.discord import TOKEN, FakeDiscord
+from tests.fakes.discord import PERSON, TOKEN, FakeDiscord
 from tests.fakes.engine import fake_engine, made_up_poem
 from tests.fakes.fonts import make_font
 from tests.fakes.jobs import a_poem
@@ -122,6 +123,30 @@ async def test_a_poem_takes_the_place_of_thinking(fake, bot, engine, settings):
 async def test_everybody_is_answered_in_their_language(fake, bot, locale, answer):
     await fake.command("poem", "hello", locale=locale)
     assert [one.text for one in await shown(fake, 1)] == [answer]
+
+
+async def test_where_the_operator_names_channels_others_are_told_each_time_and_alone(
+    fake, settings, engine
+):
+    served, elsewhere = {"channel_id": 7, "guild": True}, {"channel_id": CHANNEL, "guild": True}
+    async with serving(settings.model_copy(update={"chats": "discord:7"}), fake):
+        for _ in range(2):
+            asked = await fake.command("poem", "月", locale="en-US", **elsewhere)
+            await fake.until(lambda asked=asked: any(one.private for one in fake.answers(asked)))
+            [answer] = [one for one in fake.answers(asked) if one.private]
+            assert answer.text == texts.NOT_SERVED.say(Language.EN, chat=f"discord:{CHANNEL}")
+        await fake.command("poem", "月 五绝", **served)
+        await fake.until(lambda: any("月月落空江" in one.text for one in fake.sent))
+    assert len(engine.jobs) == 1
+
+
+async def test_a_person_who_is_named_is_served_alone_though_their_chat_has_another_number(
+    fake, settings, engine
+):
+    async with serving(settings.model_copy(update={"chats": f"discord:{PERSON}"}), fake):
+        await fake.command("poem", "月 五绝", channel_id=CHANNEL, person=PERSON)
+        await fake.until(lambda: any("月月落空江" in one.text for one in fake.sent))
+    assert len(engine.jobs) == 1
 
 
 async def test_a_style_is_the_channels_and_its_threads(fake, bot, engine):
