@@ -125,8 +125,11 @@ class Course:
             self.state.ratings += self._day(number)
             record = self._night(number)
             its = record.cells.get(self.cell)
-            told = {"outcome": its.outcome, "why": its.why, "trial": its.trial} if its else {}
-            self._note(told | {"error": record.error} if record.error else told)
+            told: dict[str, Any] = {"error": record.error} if record.error else {}
+            if its is not None:
+                outcome = str(its.outcome)
+                told |= {"outcome": outcome, "why": list(its.why), "trial": its.trial}
+            self._note(told)
         return self.state.nights
 
     @property

@@ -14,15 +14,18 @@ from rich.console import Console
 
 from engine import logs
 from engine.ask import AskError, ask
-from engine.checkpoint import CheckpointError, load
+from engine.checkpoint import Checkpoint, CheckpointError, load
 from engine.embedded import EmbeddedError
 from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Failure, Job, Poem
+from engine.preference import Preference
 from engine.registry import Registry
 from engine.service import pick_device
 from engine.service import serve as serve_queue
 from engine.settings import EngineSettings, SettingsError, load_settings
 from engine.verse.forms import FORMS, FormName
 from engine.writer import Writer
+
+_EXTREMES = 30
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _out = Console(highlight=False, soft_wrap=True)
@@ -127,12 +130,22 @@ def inspect(
         "parameters": sum(p.numel() for p in loaded.weights.values()),
         "steps": report.get("steps"),
         "test_perplexity": report.get("test", {}).get("perplexity"),
+        **_liked(loaded),
     }
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(figures, ensure_ascii=False))
         return
     for name, value in figures.items():
         _out.print(f"{name:16} {value}")
+
+
+def _liked(checkpoint: Checkpoint) -> dict[str, str]:
+    """The characters that its readers like most and least, if it learnt that."""
+    if checkpoint.preference is None:
+        return {}
+    most, least = Preference.of(checkpoint.preference).extremes(_EXTREMES)
+    decode = checkpoint.vocabulary.decode
+    return {"readers_like": decode(most), "readers_dislike": decode(least)}
 
 
 def _write(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:

@@ -67,6 +67,19 @@ class Preference(nn.Module):
         return preference.eval()
 
     @torch.inference_mode()
+    def extremes(self, count: int) -> tuple[list[int], list[int]]:
+        """The characters that readers like most, and those that they like least, as indices.
+
+        As many of each at the most, the furthest first; none that is worth nothing.
+        """
+        worths = self.characters
+        best, worst = worths.topk(count).indices.tolist(), (-worths).topk(count).indices.tolist()
+        return (
+            [index for index in best if worths[index] > 0],
+            [index for index in worst if worths[index] < 0],
+        )
+
+    @torch.inference_mode()
     def leaning(self, length: int) -> Tensor:
         """What is added to the logits of each character in a poem of `length`, (V,)."""
         bias: Tensor = self.characters * (LEANING / length**0.5)

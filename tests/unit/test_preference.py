@@ -111,6 +111,14 @@ def test_the_leaning_is_what_a_character_adds_to_the_liking(checkpoint):
     assert float(preference.leaning(length)[3]) == pytest.approx(LEANING * (more - less), rel=1e-4)
 
 
+def test_what_is_liked_can_be_read(checkpoint):
+    worths = torch.zeros(len(checkpoint.vocabulary))
+    worths[[3, 5, 9]] = torch.tensor([0.5, 2.0, -1.0])
+    preference = preference_of(checkpoint, characters=worths)
+    assert preference.extremes(5) == ([5, 3], [9])
+    assert preference.extremes(1) == ([5], [9])
+
+
 def test_the_indifferent_change_nothing(checkpoint):
     indifferent = with_preference(checkpoint, Preference(len(checkpoint.vocabulary)))
     jobs = [job(n) for n in range(8)]
