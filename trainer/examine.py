@@ -143,6 +143,8 @@ def ask(
         held_out=_digest(sorted({one.poem for one in held_out})),
         pairs=wins.pairs,
         win_rate=wins.share,
+        liked=wins.liked,
+        disliked=wins.disliked,
         surprise=_surprise(checkpoint, held_out, looked),
         poems_per_second=_pace(checkpoint, dataset, candidates),
     )

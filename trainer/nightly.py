@@ -50,7 +50,7 @@ from trainer.examine import CANDIDATES, POEMS, ask, look, material_of
 from trainer.favourites import mix, write_favourites
 from trainer.feedback import Example, Rules, Snapshot, SnapshotError, prune, take_snapshot
 from trainer.fit import Measure, Run, TrainingError
-from trainer.gate import Bounds, Report, Verdict, judge
+from trainer.gate import Bounds, Report, Verdict, judge, orders_as_well
 from trainer.lock import LockLostError
 from trainer.picture import draw_curve, draw_gate
 from trainer.preference import fit_preference
@@ -503,8 +503,7 @@ class Night:
     def _knows_better(self, cell: Cell) -> bool:
         """Whether it orders held-out poems as readers do, as often as the champion."""
         reports = self._reports(cell)
-        ours, theirs = (reports[role].win_rate for role in ("challenger", "champion"))
-        return ours is not None and theirs is not None and ours >= theirs
+        return orders_as_well(reports["challenger"], reports["champion"], bounds=self.plan.bounds)
 
     def _write_reports(self, cell: Cell) -> None:
         champion = self._champion(cell)

@@ -303,6 +303,10 @@ class WinRate:
     """Of the pairs; 0.5 is chance, NaN where there is no pair."""
     pairs: int
     """How many pairs of a poem that was liked and one that was not."""
+    liked: tuple[float, ...] = ()
+    """The scores of the poems that were liked, by poem."""
+    disliked: tuple[float, ...] = ()
+    """The scores of those that were not, by poem."""
 
 
 def win_rate(checkpoint: Checkpoint, examples: Sequence[Example]) -> WinRate:
@@ -317,10 +321,11 @@ def win_rate(checkpoint: Checkpoint, examples: Sequence[Example]) -> WinRate:
     for one in held_out:
         standing[one.poem] += one.weight * one.value
     weights = Weights()
-    liked = [score(features[poem], weights) for poem in poems if standing[poem] > 0]
-    others = [score(features[poem], weights) for poem in poems if standing[poem] < 0]
-    if not liked or not others:
+    order = sorted(poems)
+    liked = tuple(score(features[poem], weights) for poem in order if standing[poem] > 0)
+    disliked = tuple(score(features[poem], weights) for poem in order if standing[poem] < 0)
+    pairs = len(liked) * len(disliked)
+    if not pairs:
         return WinRate(share=float("nan"), pairs=0)
-    wins = sum((one > other) + 0.5 * (one == other) for one, other in product(liked, others))
-    pairs = len(liked) * len(others)
-    return WinRate(share=wins / pairs, pairs=pairs)
+    wins = sum((one > other) + 0.5 * (one == other) for one, other in product(liked, disliked))
+    return WinRate(share=wins / pairs, pairs=pairs, liked=liked, disliked=disliked)

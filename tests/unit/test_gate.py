@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainer import gate
-from trainer.gate import Report, judge
+from trainer.gate import Report, _chance_of_wins, judge, orders_as_well
 
 _COUNT = 60
 _NATS = tuple(150.0 + 10 * float(np.sin(number)) for number in range(_COUNT))
@@ -37,6 +37,8 @@ GOOD: Any = Report(
     size=16_000_000,
     pairs=40,
     win_rate=0.6,
+    liked=(1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0),
+    disliked=(0.5, 0.5, 0.5, 0.5, 0.5),
 )
 
 
@@ -188,3 +190,37 @@ def test_what_was_asked_about_other_poems_cannot_be_compared():
 
 def test_the_same_reports_give_the_same_verdict():
     assert judge(GOOD, scaled(1.005), GOOD) == judge(GOOD, scaled(1.005), GOOD)
+
+
+def asked(wins, *, liked=(3.0, 2.0, 1.0, 0.5), disliked=(0.0, 0.2, 0.4, 0.6)):
+    pairs = [(one, other) for one in liked for other in disliked]
+    share = sum(one > other for one, other in pairs) / len(pairs)
+    return replace(wins, liked=liked, disliked=disliked, pairs=len(pairs), win_rate=share)
+
+
+def test_a_win_rate_that_is_lower_by_chance_passes_and_one_that_is_lower_by_more_does_not():
+    champion = asked(GOOD)
+    by_chance = asked(GOOD, liked=(3.0, 2.0, 1.0, 0.3))
+    by_more = asked(GOOD, liked=(0.3, 0.1, 0.1, 0.3))
+    assert champion.win_rate > by_chance.win_rate > by_more.win_rate
+    assert judge(champion, by_chance).passed
+    assert orders_as_well(by_chance, champion)
+    [reason] = judge(champion, by_more).reasons
+    assert reason.startswith("win_rate")
+    assert not orders_as_well(by_more, champion)
+
+
+def test_without_the_scores_of_single_poems_nothing_passes():
+    champion = asked(GOOD)
+    assert not judge(champion, replace(champion, liked=None)).passed
+    assert not judge(champion, asked(GOOD, liked=(3.0, 2.0))).passed
+    assert not orders_as_well(replace(champion, win_rate=None), champion)
+
+
+def test_chance_is_what_delong_says():
+    """By hand: gains of 1 at one pair of four; variances of the means are 1/8 on both sides."""
+    one, other = (
+        asked(GOOD, liked=(1.0, 1.0), disliked=(0.0, 0.5)),
+        asked(GOOD, liked=(1.0, 0.2), disliked=(0.0, 0.5)),
+    )
+    assert _chance_of_wins(one, other) == pytest.approx(((0.125 + 0.125) / 2) ** 0.5)
