@@ -29,7 +29,7 @@ demo: .venv/installed
 	@$(BIN)/python -m bot console
 
 test: lint
-	@$(BIN)/pytest -m "not only_by_make_faults"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not only_by_make_faults" --numprocesses=auto --dist=loadfile
 
 lint: .venv/installed
 	@$(BIN)/ruff check --quiet
