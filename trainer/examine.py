@@ -137,6 +137,8 @@ def ask(
         held_out: Rated poems that training never reads.
         candidates: How many are written for each poem, as in service.
     """
+    if checkpoint.vocabulary.chars != dataset.vocabulary.chars:
+        return looked
     wins = win_rate(checkpoint, held_out)
     return replace(
         looked,
