@@ -9,7 +9,7 @@ over one block of what can be seen in a poem, scaled to a mean diagonal of 1: it
 company that they keep (`Tradition.vectors`), the reranker's figures, and the critic's reading.
 Linear kernels make the mean of f linear in what is seen, so it folds into the few vectors of
 `engine.preference.Preference`; and little data give a small f, not a wild one. How much each
-block says (s²) is what makes the ratings likeliest (ibid., ch. 5), from a short list.
+block says (s²) is weighed by how likely it makes the ratings (ibid., ch. 5), over a short list.
 
 Raters who are wrong on purpose give themselves away: what they say contradicts what all the
 others' ratings predict for the same poems. A rater's ratings are weighed by the slope of their
@@ -37,12 +37,12 @@ FEWEST = 30
 """With fewer ratings nothing is learnt: a week of a small group."""
 MOST = 3000
 """Ratings that are looked at; the work grows with their cube, and this many take seconds."""
-TO_WEIGH = 600
+TO_WEIGH = 500
 """Ratings by which the shares of the blocks are chosen; examples are in no order that matters."""
 FEWEST_TO_READ = 200
 """With fewer ratings the critic's reading, 384 figures, is left out."""
 
-_SCALES = (0.01, 0.03, 0.1, 0.3)
+_SCALES = (0.01, 0.05, 0.2)
 """What a block may say: its share of the variance of a rater's values."""
 _POEM = 0.1
 """The share that is the poem's own and in none of the blocks: all its raters see it."""
@@ -82,7 +82,7 @@ def fit_preference(checkpoint: Checkpoint, examples: Sequence[Example]) -> Learn
     trust = dict.fromkeys(sorted({one.rater for one in known}), 1.0)
     for _ in range(_ROUNDS):
         task = _Task.of(known, seen, trust)
-        shares = _likeliest(task.of_first(TO_WEIGH))
+        shares = _shares(task.of_first(TO_WEIGH))
         trust = _trust(known, task, shares)
     task = _Task.of(known, seen, trust)
     return Learnt(
@@ -233,14 +233,18 @@ class _Task:
         return -0.5 * float(white.square().sum()) - float(factor.diagonal().log().sum())
 
 
-def _likeliest(task: _Task) -> dict[str, float]:
-    """The share of each block that makes the ratings likeliest; one block after the other."""
-    shares = dict.fromkeys(task.kernels, 0.03)
-    for _ in range(2):
-        for name in task.kernels:
-            tried = {scale: task.evidence({**shares, name: scale}) for scale in _SCALES}
-            shares[name] = max(tried, key=lambda scale: (tried[scale], -scale))
-    return shares
+def _shares(task: _Task) -> dict[str, float]:
+    """What each block may say: the mean of all that could be, by how likely they make the ratings.
+
+    The likeliest alone would change from night to night while there are few ratings, and with it
+    the model's mind.
+    """
+    names = list(task.kernels)
+    tried = list(product(_SCALES, repeat=len(names)))
+    evidence = np.array([task.evidence(dict(zip(names, one, strict=True))) for one in tried])
+    weights = np.exp(evidence - evidence.max())
+    means = weights @ np.array(tried) / weights.sum()
+    return dict(zip(names, map(float, means), strict=True))
 
 
 def _trust(
