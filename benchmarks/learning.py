@@ -13,7 +13,7 @@ runs all arms, two at a time, and goes on where it was stopped; the picture and 
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Annotated, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from engine.files import replace_file
 from engine.jobs import USUAL_TEMPERATURE, Cell, Job, Poem
 from engine.registry import Registry
 from engine.routes import is_tried
-from engine.settings import load_settings
+from engine.settings import USUAL_CANDIDATES, USUAL_SLOTS, load_settings
 from engine.verse.forms import FormName
 from engine.writer import Writer
 from trainer.corpus import Era, Split
@@ -49,7 +50,6 @@ from trainer.record import NightRecord, Nights
 READERS = 20
 ERROR = 0.12
 """How often a reader errs."""
-CANDIDATES, SLOTS = 16, 64
 HEADS = 200
 """Frequent characters that people ask poems to begin with; every other poem is on nothing."""
 _FIGURES = ("liked", *tastes.TASTES, "distinct_2", "perplexity")
@@ -252,17 +252,17 @@ class Course:
         jobs = self._jobs("measure", self.scale.asks, Random("measure"))
         poems = [poem.lines for poem in write(champion, jobs).values()]
         return {
-            "liked": _mean(map(tastes.liked, poems)),
-            **{name: _mean(map(taste, poems)) for name, taste in tastes.TASTES.items()},
+            "liked": fmean(map(tastes.liked, poems)),
+            **{name: fmean(map(taste, poems)) for name, taste in tastes.TASTES.items()},
             "distinct_2": distinct(poems, 2),
             "perplexity": self._perplexity(champion),
         }
 
     def _perplexity(self, champion: Path) -> float:
         """Of the frozen test poems, told the form only; known while the weights stay."""
-        weights = champion.name.rpartition("-")[2]
+        weights = checkpoints.weights_of(champion.name)
         for night in self.state.nights:
-            if night["champion"].rpartition("-")[2] == weights:
+            if checkpoints.weights_of(night["champion"]) == weights:
                 found: float = night["perplexity"]
                 return found
         of, test = checkpoints.load(champion), self.data.select(Split.TEST, [Era.TANG])
@@ -287,19 +287,10 @@ class _DeafNight(Night):
 
 def write(champion: Path, jobs: Sequence[Job]) -> dict[str, Poem]:
     """Poems as people get them, by the id of their job."""
-    writer = Writer(checkpoints.load(champion), slots=SLOTS, candidates=CANDIDATES)
-    for job in jobs:
-        writer.add(job)
-    found: dict[str, Poem] = {}
-    while not writer.idle:
-        outcomes = writer.step()
-        found.update({each.job_id: each for each in outcomes if isinstance(each, Poem)})
-    return {job.id: found[job.id] for job in jobs}
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return sum(known) / len(known)
+    writer = Writer(checkpoints.load(champion), slots=USUAL_SLOTS, candidates=USUAL_CANDIDATES)
+    outcomes = writer.write(jobs)
+    poems = {name: poem for name, poem in outcomes.items() if isinstance(poem, Poem)}
+    return {job.id: poems[job.id] for job in jobs}
 
 
 def _no_guard() -> None:

@@ -55,12 +55,7 @@ def write(
         _job(checkpoint, number, ask, temperature=temperature, candidates=candidates)
         for number, ask in enumerate(asks)
     ]
-    for job in jobs:
-        writer.add(job)
-    outcomes = {}
-    while not writer.idle:
-        outcomes.update({outcome.job_id: outcome for outcome in writer.step()})
-    found = [outcomes[job.id] for job in jobs]
+    found = writer.write(jobs).values()
     return [outcome if isinstance(outcome, Poem) else None for outcome in found]
 
 

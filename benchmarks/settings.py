@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from engine.jobs import Cell
-from trainer import corpus
-from trainer.dataset import Dataset, build
+from trainer.dataset import Dataset, find
 from trainer.settings import TrainerSettings
 
 
@@ -23,6 +22,4 @@ class BenchmarkSettings(TrainerSettings):
 
     def dataset(self, pack: Path | None) -> Dataset:
         """The poems, from a file of `corpus pack` or else from the corpus itself."""
-        if pack is not None:
-            return Dataset.load(pack)
-        return build(corpus.without_duplicates(corpus.read(self.corpus_folder)))
+        return find(self.corpus_folder, pack)

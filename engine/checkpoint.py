@@ -159,6 +159,11 @@ def _is_there(folder: Path, manifest: bytes) -> bool:
     return path.is_file() and path.read_bytes() == manifest
 
 
+def weights_of(checkpoint: str) -> str:
+    """What of a checkpoint's id tells its weights, whatever it has learnt of its readers."""
+    return checkpoint.rpartition("-")[2]
+
+
 def _half(weights: Mapping[str, Tensor]) -> bytes:
     """Weights as fp16 in safetensors."""
     low = {name: p.detach().to("cpu", torch.float16).contiguous() for name, p in weights.items()}

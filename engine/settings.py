@@ -21,6 +21,12 @@ BUNDLED_MODELS = Path(__file__).parent / "bundled"
 """The checkpoints that come with Yuefu."""
 
 
+USUAL_SLOTS = 64
+"""Candidates that an engine writes side by side, unless it is told otherwise."""
+USUAL_CANDIDATES = 16
+"""Candidates of each poem, unless an engine is told otherwise."""
+
+
 class SettingsError(ValueError):
     """A setting is missing or wrong."""
 
@@ -54,10 +60,10 @@ class EngineSettings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a GPU if there is one."""
 
-    slots: int = 64
+    slots: int = USUAL_SLOTS
     """Candidates of poems that the engine writes side by side."""
 
-    candidates: int = Field(default=16, ge=1, le=64)
+    candidates: int = Field(default=USUAL_CANDIDATES, ge=1, le=64)
     """Candidates written for each poem, of which the best is shown."""
 
     trial_share: float = Field(default=0.1, ge=0, le=0.5)

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from torch import Tensor
+
 from engine.checkpoint import Checkpoint
 from engine.critic import Critic
 from engine.preference import Preference
@@ -35,8 +37,10 @@ class Taste:
         asked: Sequence[Collection[int]],
         features: Sequence[Features],
         form: FormName,
-    ) -> list[Features]:
+    ) -> tuple[list[Features], Tensor | None]:
         """The features of poems of one form, with what critic and preference say of them.
+
+        With them what the critic sees in each poem, (B, `READING`), if there is a critic.
 
         Args:
             poems: the characters of each, as indices.
@@ -51,4 +55,4 @@ class Taste:
         if self.preference is not None:
             liking = self.preference.liking(poems, asked, found, reading)
             found = [replace(each, liking=its) for each, its in zip(found, liking, strict=True)]
-        return found
+        return found, reading

@@ -6,7 +6,7 @@ Redis nor the clock of an event loop, so `compose`, the benchmarks and `serve` d
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -102,6 +102,16 @@ class Writer:
         outcomes += self._complete()
         return outcomes
 
+    def write(self, jobs: Iterable[Job]) -> dict[str, Outcome]:
+        """The outcomes of `jobs`, written side by side, by the id of each in their order."""
+        wanted = list(jobs)
+        for job in wanted:
+            self.add(job)
+        found: dict[str, Outcome] = {}
+        while not self.idle:
+            found.update({outcome.job_id: outcome for outcome in self.step()})
+        return {job.id: found[job.id] for job in wanted}
+
     def likeliest(self, job: Job, *, beams: int) -> Poem | None:
         """The likeliest poem that beam search finds for a job and that breaks no rule, if any.
 
@@ -189,7 +199,7 @@ class Writer:
         """The candidates that may be shown, from the best to the worst."""
         if len(passed) == 1:
             return [0]
-        features = self.taste.complete(
+        features, _ = self.taste.complete(
             [one.indices for one in passed],
             [one.asked for one in passed],
             [one.features for one in passed],

@@ -28,7 +28,7 @@ from engine.verse.forms import FormName
 from trainer import corpus
 from trainer.corpus import Census, CorpusError, Era, Split
 from trainer.critic import hold_hearing
-from trainer.dataset import Dataset, DatasetError, arrays, build
+from trainer.dataset import Dataset, DatasetError, arrays, find
 from trainer.distributed import TeamError, joined
 from trainer.evaluate import Score, score_forms, tone_labels, total
 from trainer.fit import Measure, Run, TrainingError
@@ -397,11 +397,8 @@ def _publish(checkpoint: Path) -> None:
 
 def _dataset(pack: Path | None) -> Dataset:
     """The poems of a pack, or else of the corpus itself."""
-    if pack is not None:
-        return Dataset.load(pack)
-    folder = _corpus_folder()
-    with _err.status("reading the corpus"):
-        return build(corpus.without_duplicates(corpus.read(folder)))
+    with _err.status("reading the poems"):
+        return find(_corpus_folder(), pack)
 
 
 def _bar(*, quiet: bool = False) -> Progress:

@@ -23,7 +23,7 @@ from engine.verse.plan import Priors
 from engine.verse.templates import LineKind, Template, mismatches, patterns, templates
 from engine.verse.tones import Readings
 from engine.vocabulary import RHYME_INDEX, UNKNOWN, Vocabulary
-from trainer.corpus import CorpusPoem, Era, Split
+from trainer.corpus import CorpusPoem, Era, Split, read, without_duplicates
 
 MIN_COUNT = 5
 """A character must stand this often in the training split to enter the vocabulary."""
@@ -125,6 +125,13 @@ class Dataset:
             priors=priors_from_json(meta["priors"]),
             verses=verses,
         )
+
+
+def find(folder: Path, pack: Path | None = None) -> Dataset:
+    """The dataset in a file of `corpus pack`, or else that of the corpus in `folder`."""
+    if pack is not None:
+        return Dataset.load(pack)
+    return build(without_duplicates(read(folder)))
 
 
 def build(poems: Sequence[CorpusPoem], *, min_count: int = MIN_COUNT) -> Dataset:

@@ -26,8 +26,7 @@ from engine.jobs import Cell
 from engine.registry import Registry
 from engine.service import pick_device
 from engine.settings import SettingsError, load_settings
-from trainer import corpus, keys
-from trainer.dataset import Dataset, build
+from trainer import dataset, keys
 from trainer.lock import LOCK_MS, Hold, LockLostError, NoLockError, holding
 from trainer.nightly import Night, Plan, Progress
 from trainer.readers import read_ratings
@@ -178,7 +177,7 @@ def hold_night(
             nights,
             registry,
             ratings=lambda: portal.call(read_ratings, bot),
-            corpus=lambda: _read_corpus(settings, pack),
+            corpus=lambda: dataset.find(settings.corpus_folder, pack),
             plan=plan or plan_of(settings),
             fence=desk.hold.fence,
             check=check,
@@ -222,12 +221,6 @@ async def _at_desk(
                 await asyncio.gather(telling, return_exceptions=True)
     finally:
         await redis.aclose()
-
-
-def _read_corpus(settings: TrainerSettings, pack: Path | None) -> Dataset:
-    if pack is not None:
-        return Dataset.load(pack)
-    return build(corpus.without_duplicates(corpus.read(settings.corpus_folder)))
 
 
 def _bulletin(ended: list[NightRecord]) -> Bulletin:

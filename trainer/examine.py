@@ -20,7 +20,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.critic import Critic
 from engine.jobs import USUAL_TEMPERATURE, Job, Poem
-from engine.settings import EngineSettings
+from engine.settings import USUAL_CANDIDATES, USUAL_SLOTS
 from engine.verse.forms import FormName
 from engine.vocabulary import UNKNOWN, Vocabulary
 from engine.writer import Writer
@@ -36,10 +36,7 @@ POEMS = 160
 """Samples: of each form ten openings, and of each opening `ALIKE` poems."""
 ALIKE = 4
 """Samples that share form and opening, so that it can be told how alike they are."""
-CANDIDATES = int(EngineSettings.model_fields["candidates"].default)
-"""Candidates that an engine writes for each poem, unless its settings say otherwise."""
 _PACE_POEMS = 16
-_SLOTS = int(EngineSettings.model_fields["slots"].default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,7 @@ def examine(
     critic: Mapping[str, Tensor] | None,
     seed: int,
     poems: int = POEMS,
-    candidates: int = CANDIDATES,
+    candidates: int = USUAL_CANDIDATES,
 ) -> Report:
     """Report on a checkpoint: `look`, then `ask`."""
     looked = look(checkpoint, dataset, critic=critic, seed=seed, poems=poems, candidates=candidates)
@@ -73,7 +70,7 @@ def look(
     critic: Mapping[str, Tensor] | None,
     seed: int,
     poems: int = POEMS,
-    candidates: int = CANDIDATES,
+    candidates: int = USUAL_CANDIDATES,
     scored: Report | None = None,
 ) -> Report:
     """What stays true of a checkpoint: a report that can be kept, and lacks what `ask` adds.
@@ -126,7 +123,7 @@ def ask(
     dataset: Dataset,
     held_out: Sequence[Example],
     *,
-    candidates: int = CANDIDATES,
+    candidates: int = USUAL_CANDIDATES,
 ) -> Report:
     """A report with what is true of this night only: what readers said, and what the machine does.
 
@@ -161,18 +158,14 @@ def _write(
     *,
     seed: int,
     poems: int,
-    candidates: int = CANDIDATES,
+    candidates: int = USUAL_CANDIDATES,
 ) -> list[_Sample]:
     """The samples in the order that they were asked for."""
-    writer = Writer(checkpoint, slots=_SLOTS, candidates=candidates)
+    writer = Writer(checkpoint, slots=USUAL_SLOTS, candidates=candidates)
     jobs = _jobs(checkpoint, dataset, seed=seed, poems=poems)
-    for job in jobs:
-        writer.add(job)
-    poems_of: dict[str, Poem] = {}
-    while not writer.idle:
-        found = writer.step()
-        poems_of.update({each.job_id: each for each in found if isinstance(each, Poem)})
-    return [_Sample(job=job, poem=poems_of.get(job.id)) for job in jobs]
+    outcomes = writer.write(jobs).values()
+    poems_of = [outcome if isinstance(outcome, Poem) else None for outcome in outcomes]
+    return [_Sample(job=job, poem=poem) for job, poem in zip(jobs, poems_of, strict=True)]
 
 
 def _pace(checkpoint: Checkpoint, dataset: Dataset, candidates: int) -> float:
@@ -326,7 +319,7 @@ def material_of(
     *,
     seed: int,
     poems: int,
-    candidates: int = CANDIDATES,
+    candidates: int = USUAL_CANDIDATES,
 ) -> str:
     """A digest of what a checkpoint is looked at with; only looks with the same compare."""
     weights = [] if critic is None else [critic[name].numpy().tobytes() for name in sorted(critic)]

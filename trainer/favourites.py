@@ -7,7 +7,7 @@ for these poems, so no word of a person is in them. They are a tenth of what a n
 rest are poems of Tang poets, so that the language stays theirs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
@@ -15,49 +15,43 @@ import numpy as np
 
 from engine.checkpoint import Checkpoint
 from engine.jobs import USUAL_TEMPERATURE, Job, Poem
+from engine.settings import USUAL_CANDIDATES, USUAL_SLOTS
 from engine.verse.forms import FormName
 from engine.writer import Writer
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Indices, verses_of
 
-CANDIDATES = 16
-"""Candidates that each favourite is the best of."""
 _PARTS = 9  # of poets' poems to one of ours
-_SLOTS = 64
 
 
 def write_favourites(
-    checkpoint: Checkpoint, count: int, *, seed: int, candidates: int = CANDIDATES
+    checkpoint: Checkpoint, count: int, *, seed: int, candidates: int = USUAL_CANDIDATES
 ) -> dict[FormName, Indices]:
     """About `count` poems on nothing in particular, by form: the best of `candidates` each.
 
     Deterministic. A poem that cannot be written is passed over.
     """
-    writer = Writer(checkpoint, slots=_SLOTS, candidates=candidates)
+    writer = Writer(checkpoint, slots=USUAL_SLOTS, candidates=candidates)
     forms = list(FormName)
     random = Random(f"favourites/{seed}")
-    for number in range(count):
-        writer.add(
-            Job(
-                id=str(number),
-                client="favourites",
-                chat="favourites",
-                form=forms[number % len(forms)],
-                cell=checkpoint.shape.cell,
-                temperature=USUAL_TEMPERATURE,
-                seed=random.randrange(2**31),
-            )
+    jobs = [
+        Job(
+            id=str(number),
+            client="favourites",
+            chat="favourites",
+            form=forms[number % len(forms)],
+            cell=checkpoint.shape.cell,
+            temperature=USUAL_TEMPERATURE,
+            seed=random.randrange(2**31),
         )
-    poems = sorted(_written(writer), key=lambda poem: int(poem.job_id))
+        for number in range(count)
+    ]
     found: dict[FormName, list[list[int]]] = {}
-    for poem in poems:
-        found.setdefault(poem.form, []).append(checkpoint.vocabulary.encode("".join(poem.lines)))
+    for poem in writer.write(jobs).values():
+        if isinstance(poem, Poem):
+            indices = checkpoint.vocabulary.encode("".join(poem.lines))
+            found.setdefault(poem.form, []).append(indices)
     return {form: np.array(rows, dtype=np.uint16) for form, rows in found.items()}
-
-
-def _written(writer: Writer) -> Iterator[Poem]:
-    while not writer.idle:
-        yield from (outcome for outcome in writer.step() if isinstance(outcome, Poem))
 
 
 def mix(dataset: Dataset, favourites: Mapping[FormName, Indices], *, seed: int) -> Dataset:

@@ -370,7 +370,7 @@ def _chance_of_wins(challenger: Report, champion: Report) -> float:
     Of fewer than two poems on a side it is 0: then nothing is put down to chance.
     """
     ours, theirs = (
-        _wins(_row(report, "liked"), _row(report, "disliked")) for report in (challenger, champion)
+        wins(_row(report, "liked"), _row(report, "disliked")) for report in (challenger, champion)
     )
     if ours.shape != theirs.shape:
         raise _MissingError(f"the held-out poems of {champion.checkpoint} are others")
@@ -381,7 +381,7 @@ def _chance_of_wins(challenger: Report, champion: Report) -> float:
     return math.sqrt(sum(map(float, variances)))
 
 
-def _wins(liked: Numbers, disliked: Numbers) -> Numbers:
+def wins(liked: Numbers, disliked: Numbers) -> Numbers:
     """For each pair 1 where the liked one has the higher score, 1/2 where none has."""
     one, other = liked[:, None], disliked[None, :]
     found: Numbers = (one > other) + 0.5 * (one == other)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,15 +38,16 @@ from bot.anthology.ratings import TrainingRating
 from bot.errors import AnthologyError
 from engine import checkpoint
 from engine.bulletin import NightOutcome, Phase
-from engine.checkpoint import Checkpoint, CheckpointError
+from engine.checkpoint import Checkpoint, CheckpointError, weights_of
 from engine.files import replace_file, sync_folder
 from engine.jobs import Cell
 from engine.registry import NoModelError, Registry, StaleAliasError
+from engine.settings import USUAL_CANDIDATES
 from engine.verse.forms import FormName
 from trainer.corpus import CorpusError, Era, Split
 from trainer.dataset import Dataset, DatasetError
 from trainer.evaluate import score_forms, total
-from trainer.examine import CANDIDATES, POEMS, ask, look, material_of
+from trainer.examine import POEMS, ask, look, material_of
 from trainer.favourites import mix, write_favourites
 from trainer.feedback import Example, Rules, Snapshot, SnapshotError, prune, take_snapshot
 from trainer.fit import Measure, Run, TrainingError
@@ -146,7 +147,7 @@ class Plan:
     """Poems that the champion writes to learn from."""
     samples: int = POEMS
     """Poems that the examination has a checkpoint write."""
-    candidates: int = CANDIDATES
+    candidates: int = USUAL_CANDIDATES
     """Candidates for each of these and of the favourites."""
     recipe: NightRecipe = for_night
     """How weights are trained."""
@@ -206,6 +207,8 @@ class Night:
         self._ratings, self._corpus = ratings, corpus
         self._check, self._lost, self._tell = check, lost, tell
         self._surprise: Exception | None = None
+        # A checkpoint never changes, and every phase asks for the champion.
+        self._loaded = lru_cache(maxsize=3)(checkpoint.load)
         self._deadline = time.monotonic() + plan.hours * 3600 - book.record.spent_s
 
     def run(self) -> NightRecord:
@@ -492,37 +495,37 @@ class Night:
 
     def _examine(self, cell: Cell) -> None:
         """Let the gate look at the challenger; where it says no, at one that dares less."""
+        self._report_on_rivals(cell)
         its, makes = self._its(cell), self._makes(cell)
         for trained, strength in makes[makes.index((its.trained, its.strength)) :]:
             if (trained, strength) != (its.trained, its.strength):
                 self._write_challenger(cell, trained, strength)
-            self._write_reports(cell)
+            self._report(Phase.EXAMINATION, cell, 0.5)
+            self._report_on(cell, "challenger", self._challenger(cell))
             if self._judge(cell).passed or not (trained or self._knows_better(cell)):
-                return
+                break
+        ids = {report.checkpoint for report in self._reports(cell).values()}
+        self.nights.forget_reports(cell, keep=ids)
 
     def _knows_better(self, cell: Cell) -> bool:
         """Whether it orders held-out poems as readers do, as often as the champion."""
         reports = self._reports(cell)
         return orders_as_well(reports["challenger"], reports["champion"], bounds=self.plan.bounds)
 
-    def _write_reports(self, cell: Cell) -> None:
+    def _report_on_rivals(self, cell: Cell) -> None:
+        """What the challenger is compared with, which is the same however much it dares."""
         champion = self._champion(cell)
-        found = {"champion": champion, "challenger": self._challenger(cell)}
+        self._report_on(cell, "champion", champion)
         with suppress(NoModelError):  # an origin that is gone is compared with no more
-            origin = checkpoint.load(self.registry.find(_origin(champion.id, champion.report)))
+            origin = self._loaded(self.registry.find(_origin(champion.id, champion.report)))
             if origin.id != champion.id:
-                found["origin"] = origin
-        held_out = [one for one in self._snapshot.examples if one.held_out]
-        looked: dict[str, Report] = {}
-        for number, (role, one) in enumerate(found.items()):
-            self._report(Phase.EXAMINATION, cell, number / len(found))
-            is_like = _weights_of(one.id) == _weights_of(champion.id)
-            looked[role] = self._look(one, champion, looked.get("champion") if is_like else None)
-            report = ask(
-                looked[role], one, self._dataset, held_out, candidates=self.plan.candidates
-            )
-            replace_file(self._folder(cell) / f"{role}{_REPORT_FILE}", _json_of(report))
-        self.nights.forget_reports(cell, keep={one.id for one in found.values()})
+                self._report_on(cell, "origin", origin)
+
+    def _report_on(self, cell: Cell, role: str, one: Checkpoint) -> None:
+        looked = self._look(one, self._champion(cell), self._reports(cell).get("champion"))
+        held_out = [example for example in self._snapshot.examples if example.held_out]
+        report = ask(looked, one, self._dataset, held_out, candidates=self.plan.candidates)
+        replace_file(self._folder(cell) / f"{role}{_REPORT_FILE}", _json_of(report))
 
     def _judge(self, cell: Cell) -> Verdict:
         reports = self._reports(cell)
@@ -536,8 +539,12 @@ class Night:
             for path in sorted(self._folder(cell).glob(f"*{_REPORT_FILE}"))
         }
 
-    def _look(self, one: Checkpoint, champion: Checkpoint, scored: Report | None) -> Report:
-        """A look at a checkpoint, from an earlier night where it was the same look."""
+    def _look(self, one: Checkpoint, champion: Checkpoint, known: Report | None) -> Report:
+        """A look at a checkpoint, from an earlier night where it was the same look.
+
+        What is `known` of the champion holds for one with the same weights as far as it goes.
+        """
+        is_like = weights_of(one.id) == weights_of(champion.id)
         of, critic = self._dataset, champion.critic
         seed, poems, candidates = EXAMINATION_SEED, self.plan.samples, self.plan.candidates
         path = self.nights.report_of(one.id)
@@ -547,7 +554,13 @@ class Night:
             if (kept.checkpoint, kept.material) == (one.id, material):
                 return kept
         report = look(
-            one, of, critic=critic, seed=seed, poems=poems, candidates=candidates, scored=scored
+            one,
+            of,
+            critic=critic,
+            seed=seed,
+            poems=poems,
+            candidates=candidates,
+            scored=known if is_like else None,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, _json_of(report))
@@ -591,11 +604,9 @@ class Night:
 
     def _go_on_with_trial(self, cell: Cell, on_trial: str, promoted: Checkpoint) -> None:
         """Let the one on trial learn the same of its readers: what is tried are its weights."""
-        taught = replace(
-            checkpoint.load(self.registry.find(on_trial)),
-            preference=promoted.preference,
-        )
-        taught = replace(taught, report={**taught.report, "snapshot": self._digest})
+        tried = checkpoint.load(self.registry.find(on_trial))
+        report = {**tried.report, "snapshot": self._digest}
+        taught = replace(tried, preference=promoted.preference, report=report)
         path = self._save(taught, self.registry.folder)
         since = self.registry.aliases(cell).trial_since
         act = partial(
@@ -637,7 +648,7 @@ class Night:
         return self._folder(cell) / "preference.safetensors"
 
     def _champion(self, cell: Cell) -> Checkpoint:
-        return checkpoint.load(self.registry.find(self._its(cell).champion))
+        return self._loaded(self.registry.find(self._its(cell).champion))
 
     def _with_preference(self, cell: Cell, strength: float = STRENGTHS[0]) -> Checkpoint:
         """The champion with what was learnt this night, or else what it has."""
@@ -746,15 +757,10 @@ class Night:
             self.book.record = replace(self.book.record, state=state, error=wrong)
 
 
-def _weights_of(checkpoint: str) -> str:
-    """What of a checkpoint's id tells its weights, whatever it has learnt of its readers."""
-    return checkpoint.rpartition("-")[2]
-
-
 def _with_weights_of(name: str, examples: Sequence[Example]) -> set[str]:
     """The checkpoints with the same weights that wrote some of the examples' poems."""
     written = {one.checkpoint for one in examples}
-    return {other for other in written if _weights_of(other) == _weights_of(name)}
+    return {other for other in written if weights_of(other) == weights_of(name)}
 
 
 def _origin(champion: str, report: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from engine.rerank import Candidate, Features, Weights, describe, score
 from engine.taste import Taste
 from engine.verse.forms import FORMS, FormName, cut_lines
 from trainer.feedback import Example
+from trainer.gate import wins
 
 Matrix = npt.NDArray[np.float64]
 
@@ -148,10 +149,9 @@ def _features(
             continue
         indices = [checkpoint.vocabulary.encode("".join(one.lines)) for one in chosen]
         plain = [_plain(checkpoint, form, each) for each in indices]
-        complete = taste.complete(indices, [()] * len(chosen), plain, form)
+        complete, reading = taste.complete(indices, [()] * len(chosen), plain, form)
         found.update({one.poem: its for one, its in zip(chosen, complete, strict=True)})
-        if taste.critic is not None and readings is not None:
-            reading, _ = taste.critic.hear(indices, form)
+        if reading is not None and readings is not None:
             readings.update(
                 {one.poem: its for one, its in zip(chosen, reading.double().numpy(), strict=True)}
             )
@@ -331,5 +331,5 @@ def win_rate(checkpoint: Checkpoint, examples: Sequence[Example]) -> WinRate:
     pairs = len(liked) * len(disliked)
     if not pairs:
         return WinRate(share=float("nan"), pairs=0)
-    wins = sum((one > other) + 0.5 * (one == other) for one, other in product(liked, disliked))
-    return WinRate(share=wins / pairs, pairs=pairs, liked=liked, disliked=disliked)
+    share = float(wins(np.array(liked), np.array(disliked)).mean())
+    return WinRate(share=share, pairs=pairs, liked=liked, disliked=disliked)
