@@ -20,6 +20,7 @@ from engine.critic import Critic
 from engine.jobs import Job
 from engine.model import places, shift
 from engine.registry import Registry
+from engine.rows import RHYME, TONE
 from engine.runner import Runner
 from engine.sequence import Sequence, make_sequence
 from engine.settings import EngineSettings, load_settings
@@ -36,8 +37,9 @@ class _Untold(Runner):
     @torch.inference_mode()
     def join(self, sequence: Sequence) -> int:
         row = super().join(sequence)
-        self._plan["tone"][row] = _LEFT_IN_THE_DARK
-        self._rhyme[row] = _LEFT_IN_THE_DARK
+        told = self._rows.numbers[row]
+        told[TONE : TONE + sequence.length] = _LEFT_IN_THE_DARK
+        told[RHYME] = _LEFT_IN_THE_DARK
         return row
 
 
@@ -46,8 +48,9 @@ class _Free(_Untold):
 
     def __init__(self, checkpoint: Checkpoint, *, slots: int) -> None:
         super().__init__(checkpoint, slots=slots)
-        self._masks = torch.ones_like(self._masks)
-        self._masks[:, 0] = False  # <unk> is no character
+        with torch.inference_mode():
+            self._masks.fill_(True)
+            self._masks[:, 0] = False  # <unk> is no character
 
 
 def write(runner: Runner, sequences: Many[Sequence]) -> list[tuple[int, ...]]:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell, Job, Outcome, Poem, Reason
+from engine.linear import Precision
 from engine.queue import Lease, Queue
 from engine.routes import Lineup
 from engine.writer import Writer, failure
@@ -37,12 +38,19 @@ class Engine:
     """Serves a queue, once writers are appointed."""
 
     def __init__(
-        self, queue: Queue, *, slots: int, candidates: int = 1, device: str = "cpu"
+        self,
+        queue: Queue,
+        *,
+        slots: int,
+        candidates: int = 1,
+        device: str = "cpu",
+        precision: Precision = Precision.FP32,
     ) -> None:
         self.queue = queue
         self.slots = slots
         self.candidates = min(candidates, slots)
         self.device = device
+        self.precision = precision
         self.lineups: Mapping[Cell, Lineup[Writer]] = {}
         """Who writes for each cell from now on."""
         self.writers: list[Writer] = []
@@ -56,7 +64,13 @@ class Engine:
 
     def hire(self, checkpoint: Checkpoint) -> Writer:
         """A writer for this engine, who may then be appointed; takes a while, in any thread."""
-        return Writer(checkpoint, slots=self.slots, candidates=self.candidates, device=self.device)
+        return Writer(
+            checkpoint,
+            slots=self.slots,
+            candidates=self.candidates,
+            device=self.device,
+            precision=self.precision,
+        )
 
     def appoint(self, lineups: Mapping[Cell, Lineup[Writer]]) -> None:
         """Have these writers write from now on; between two steps, the others leave once idle."""

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from engine.client import connect
 from engine.heartbeat import Heartbeat, beat
+from engine.linear import pick
 from engine.loop import Engine
 from engine.queue import Queue
 from engine.registry import NoModelError, Registry
@@ -42,11 +43,13 @@ async def serve(settings: EngineSettings) -> None:
     registry = Registry.at(settings)
     redis = connect(settings)
     worker = f"{socket.gethostname()}-{os.getpid()}"
+    device = pick_device(settings)
     engine = Engine(
         Queue(redis, worker=worker),
         slots=settings.slots,
         candidates=settings.candidates,
-        device=pick_device(settings),
+        device=device,
+        precision=pick(settings.precision, device),
     )
     watch = Watch(engine, registry, redis, trial_share=settings.trial_share)
     beside: list[asyncio.Task[None]] = []

@@ -60,6 +60,9 @@ class EngineSettings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a GPU if there is one."""
 
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """In what numbers the model computes on a CPU; `auto` takes the fastest that this CPU has."""
+
     slots: int = USUAL_SLOTS
     """Candidates of poems that the engine writes side by side."""
 

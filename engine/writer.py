@@ -14,6 +14,7 @@ import structlog
 from engine.beam import search
 from engine.checkpoint import Checkpoint
 from engine.jobs import Failure, Job, Outcome, Poem, Reason
+from engine.linear import Precision
 from engine.rerank import Candidate, Features, Weights, describe, order, score
 from engine.runner import Runner, Words
 from engine.scheduler import Scheduler
@@ -59,12 +60,18 @@ class Writer:
     """Writes up to `slots` candidates at a time, `candidates` of a job that names no number."""
 
     def __init__(
-        self, checkpoint: Checkpoint, *, slots: int, candidates: int = 1, device: str = "cpu"
+        self,
+        checkpoint: Checkpoint,
+        *,
+        slots: int,
+        candidates: int = 1,
+        device: str = "cpu",
+        precision: Precision = Precision.FP32,
     ) -> None:
         self.checkpoint = checkpoint
         self.candidates = candidates
         self.scheduler = Scheduler(slots)
-        self.runner = Runner(checkpoint, slots=slots, device=device)
+        self.runner = Runner(checkpoint, slots=slots, device=device, precision=precision)
         self.weights = Weights()
         self.taste = Taste.of(checkpoint)
         self._requests: dict[str, _Request] = {}

@@ -5,7 +5,8 @@ import torch
 
 from engine.jobs import Cell
 from engine.model import LAYERS, PLACES, Model, Shape, places, shift
-from engine.runner import LONGEST, Runner
+from engine.rows import LONGEST
+from engine.runner import Runner
 from engine.sequence import make_sequence
 from engine.theme import ThemeEncoder
 from engine.verse.forms import FORMS, FormName

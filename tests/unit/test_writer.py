@@ -118,7 +118,7 @@ def test_a_row_that_is_not_a_number_fails_alone(checkpoint):
     writer.step()
     row = next(r for r, s in enumerate(writer.scheduler.running) if s.job.id == "test:2")
     with torch.inference_mode():
-        writer.runner._state[:, row] = torch.nan
+        writer.runner._rows.state[:, row] = torch.nan
     sick = write(writer)
     assert sick["test:2"].reason is Reason.INTERNAL
     assert {n: sick[n] for n in ("test:1", "test:3")} == {

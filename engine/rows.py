@@ -1,0 +1,223 @@
+"""The running poems as dense rows of tensors.
+
+The rows of running poems are always the first ones: a poem that leaves has its row filled with
+the last. Everything about a poem but its words is put on the device when it joins, so a step
+reads nothing back; the host learns the words of a poem once, when it is complete.
+
+What of a row is a number stands in one matrix, so that joining and leaving are one copy each.
+Letters: S slots, T places of the longest poem, P parts of a cell's state, H hidden, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.checkpoint import Checkpoint
+from engine.jobs import Cell
+from engine.model import LAYERS, places
+from engine.preference import Preference
+from engine.sequence import Sequence
+from engine.verse.forms import FORMS
+from engine.verse.plan import Plan
+from engine.vocabulary import RHYME_INDEX, TONE_INDEX
+
+LONGEST = max(form.length for form in FORMS.values())
+"""T."""
+MOST_RHYMES = 5
+"""Of a lushi whose first line rhymes."""
+NOT_GIVEN = -1
+"""Stands where no character was asked for."""
+
+# The columns of the matrix of numbers: single ones first, then those of T and other widths.
+POSITION, PREVIOUS, RHYME, LINE_LENGTH, BIAS = range(5)
+_widths = {
+    # Tokens stand behind T starts, so the character above the first line is a start too.
+    "tokens": 2 * LONGEST,
+    # The rhyme words so far, by slot; slot 0 takes what does not rhyme.
+    "rhymed": MOST_RHYMES + 1,
+    **dict.fromkeys(("place", "tone", "mask", "given", "forbidden", "rhyme_slot"), LONGEST),
+}
+_first = {name: 5 + sum(list(_widths.values())[:order]) for order, name in enumerate(_widths)}
+TOKENS, RHYMED = _first["tokens"], _first["rhymed"]
+PLACE, TONE, MASK = _first["place"], _first["tone"], _first["mask"]
+GIVEN, FORBIDDEN, RHYME_SLOT = _first["given"], _first["forbidden"], _first["rhyme_slot"]
+WIDTH = 5 + sum(_widths.values())
+"""Columns of the matrix."""
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a complete poem is made of, on the host."""
+
+    indices: tuple[int, ...]
+    """The character at each place."""
+    logprob: float
+    """Natural log of the model's probability of the characters it chose, before masks."""
+    sound: bool
+    """Whether every step's logits were finite and admitted something."""
+
+
+class Rows:
+    """Up to `slots` poems of one checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint, *, slots: int, device: torch.device) -> None:
+        shape = checkpoint.shape
+        self.slots = slots
+        self.count = 0
+        """How many rows are in use."""
+        self.start = shape.vocabulary
+        """The index read before the first character."""
+        self.numbers = torch.zeros(slots, WIDTH, dtype=torch.long, device=device)
+        """Whatever of a row is a whole number, (S, WIDTH)."""
+        self.uniforms = torch.zeros(slots, LONGEST, device=device)
+        """The random number of each place, (S, T)."""
+        self.temperature = torch.ones(slots, device=device)
+        """(S,)"""
+        parts = LAYERS * (2 if shape.cell is Cell.LSTM else 1)
+        self.state = torch.zeros(parts, slots, shape.hidden, device=device)
+        """(P, S, H)"""
+        self.logprob = torch.zeros(slots, device=device)
+        """Of the characters chosen so far, (S,)."""
+        self.sound = torch.ones(slots, dtype=torch.bool, device=device)
+        """Whether all logits so far were finite and admitted something, (S,)."""
+        self.biases = torch.zeros(1 + len(FORMS) + slots, shape.vocabulary, device=device)
+        """What is added to the logits of the rows that refer to it, (1 + forms + S, V): nothing,
+        what readers taught it by form, and what the themes of single rows call for."""
+        self._leaning = _fill_leaning(checkpoint, self.biases)
+        self._own_biases = list(range(1 + len(FORMS), len(self.biases)))
+        self._own: list[int | None] = []
+        # On a CPU the tensors' own memory; else rows wait here, and a step takes them along.
+        on_host = device.type == "cpu"
+        self._waiting = tuple(
+            t if on_host else torch.empty_like(t, device="cpu") for t in self._told
+        )
+        self._host = tuple(tensor.numpy() for tensor in self._waiting)
+        self._uploaded = 0
+
+    @property
+    def _told(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What is known of a poem before it starts."""
+        return self.numbers, self.uniforms, self.temperature
+
+    def join(self, sequence: Sequence, *, state: Tensor | None, bias: Tensor | None) -> int:
+        """Give a poem the next free row and return its number.
+
+        Args:
+            sequence: the poem.
+            state: what it starts from, (P, H); None for zeros.
+            bias: what its theme adds to its logits, (V,); None for nothing.
+        """
+        row = self.count
+        self.count += 1
+        numbers, uniforms, temperature = self._host
+        numbers[row] = _numbers(sequence, self.start)
+        numbers[row, BIAS] = self._leaning.get(sequence.length, 0)
+        uniforms[row, : sequence.length] = sequence.uniforms
+        temperature[row] = sequence.job.temperature
+        self.state[:, row] = 0.0 if state is None else state
+        self.logprob[row] = 0.0
+        self.sound[row] = True
+        own = None
+        if bias is not None:
+            own = self._own_biases.pop()
+            torch.add(self.biases[int(numbers[row, BIAS])], bias, out=self.biases[own])
+            numbers[row, BIAS] = own
+        self._own.append(own)
+        return row
+
+    def leave(self, row: int) -> int:
+        """Free a row by moving the last one into it; the number of the row that was moved."""
+        self.upload()
+        own, last = self._own[row], self._own.pop()
+        if own is not None:
+            self._own_biases.append(own)
+        self.count -= 1
+        self._uploaded = self.count
+        if row != self.count:
+            self._own[row] = last
+            for tensor in (*self._told, *self.state, self.logprob, self.sound):
+                tensor[row] = tensor[self.count]
+        return self.count
+
+    def branch(self, parents: Tensor) -> None:
+        """Have one row for each of `parents`, (K,): a row may have several children, or none.
+
+        For rows without a theme of their own.
+        """
+        self.upload()
+        self.count = self._uploaded = len(parents)
+        self._own = [None] * self.count
+        for tensor in (*self._told, *self.state, self.logprob, self.sound):
+            tensor[: self.count] = tensor[parents]
+
+    def upload(self) -> None:
+        """Put the rows that joined since the last step on the device."""
+        new = slice(self._uploaded, self.count)
+        for tensor, waiting in zip(self._told, self._waiting, strict=True):
+            if waiting is not tensor:
+                tensor[new] = waiting[new].to(tensor.device)
+        self._uploaded = self.count
+
+    def words(self, row: int, length: int) -> Words:
+        """Read a complete poem of `length` characters off the device."""
+        first = TOKENS + LONGEST
+        return Words(
+            indices=tuple(self.numbers[row, first : first + length].tolist()),
+            logprob=float(self.logprob[row]),
+            sound=bool(self.sound[row]),
+        )
+
+
+def _numbers(sequence: Sequence, start: int) -> Numbers:
+    """The row of a poem that has not begun, (WIDTH,)."""
+    numbers = _row_of(sequence.plan).copy()
+    numbers[PREVIOUS] = start
+    numbers[TOKENS : TOKENS + 2 * LONGEST] = start
+    for place, given in sequence.given.items():
+        numbers[GIVEN + place] = given.index
+        # A rhyme word that is fixed in advance: no line before it may rhyme on it either.
+        if slot := numbers[RHYME_SLOT + place]:
+            numbers[RHYMED + slot] = given.index
+    for place, index in sequence.forbidden.items():
+        numbers[FORBIDDEN + place] = index
+    return numbers
+
+
+@lru_cache(maxsize=4096)
+def _row_of(plan: Plan) -> Numbers:
+    """What a plan says of a row: what the model is told at each place and which mask applies."""
+    numbers = np.zeros(WIDTH, dtype=np.int64)
+    numbers[RHYME] = RHYME_INDEX[plan.rhyme]
+    numbers[LINE_LENGTH] = plan.form.line_length
+    numbers[GIVEN : GIVEN + LONGEST] = NOT_GIVEN
+    rhymes = 0
+    for place, number in enumerate(places(plan.form.name)):
+        tone = TONE_INDEX[plan.tone_at(place)]
+        numbers[[PLACE + place, TONE + place, MASK + place]] = number, tone, tone
+        if plan.rhymes_at(place):
+            # Slot 0 stays <unk>, which forbids nothing.
+            rhymes += 1
+            numbers[MASK + place] = len(TONE_INDEX) + numbers[RHYME]
+            numbers[RHYME_SLOT + place] = rhymes
+    numbers.flags.writeable = False
+    return numbers
+
+
+def _fill_leaning(checkpoint: Checkpoint, biases: Tensor) -> dict[int, int]:
+    """Enter what readers taught a checkpoint; the row of `biases` by length of a poem, if any.
+
+    `<unk>` is left as it is: the masks forbid it.
+    """
+    if checkpoint.preference is None:
+        return {}
+    preference = Preference.of(checkpoint.preference)
+    rows = {form.length: 1 + order for order, form in enumerate(FORMS.values())}
+    for length, row in rows.items():
+        biases[row] = preference.leaning(length)
+    return rows

@@ -1,0 +1,171 @@
+"""The step of a CPU against torch's, in every cell and precision; no row notices another."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine import kernels, linear
+from engine.jobs import Cell
+from engine.kernel_step import KernelStep, batches
+from engine.linear import Precision
+from engine.rows import LONGEST
+from engine.runner import Runner
+from engine.sampler import MIN_P, sample
+from engine.sequence import make_sequence
+from engine.tensor_step import TensorStep
+from engine.verse.forms import FormName
+from engine.vocabulary import RHYME_INDEX
+from tests.fakes.models import job, small_checkpoint
+
+
+@pytest.fixture(scope="module", params=list(Cell))
+def checkpoint(request, tmp_path_factory):
+    return small_checkpoint(tmp_path_factory.mktemp("model"), request.param)
+
+
+def sequences(checkpoint, count, **fields):
+    cell = checkpoint.shape.cell
+    return [
+        make_sequence(job(n, cell=cell, **fields), checkpoint.vocabulary, checkpoint.priors)
+        for n in range(count)
+    ]
+
+
+def by_torch(runner):
+    """The same runner, but that its steps are torch's."""
+    runner._step = TensorStep(runner._folded, runner._rows, runner._masks)
+    return runner
+
+
+def written(runner, chosen):
+    """What comes of sequences of one form."""
+    rows = [runner.join(one) for one in chosen]
+    for _ in range(chosen[0].length):
+        runner.step()
+    return [runner.words(row, chosen[0].length) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"opening": "月", "theme": "風雪"}, {"unlike": "山" * 28}, {"temperature": 0.3}],
+    ids=["plain", "opening and theme", "rewriting", "cold"],
+)
+def test_it_writes_what_torchs_operations_write(checkpoint, fields):
+    chosen = sequences(checkpoint, 5, form=FormName.QIJUE, **fields)
+    ours = written(Runner(checkpoint, slots=8), chosen)
+    theirs = written(by_torch(Runner(checkpoint, slots=8)), chosen)
+    assert [one.indices for one in ours] == [one.indices for one in theirs]
+    assert all(one.sound for one in ours)
+    expected = [one.logprob for one in theirs]
+    assert [one.logprob for one in ours] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_row_is_the_same_to_the_bit_whoever_its_neighbours_are(checkpoint, precision):
+    if precision not in linear.available():
+        pytest.skip(f"this CPU has no {precision}")
+    chosen = sequences(checkpoint, 7)
+    among = written(Runner(checkpoint, slots=8, precision=precision), chosen)
+    alone = written(Runner(checkpoint, slots=8, precision=precision), chosen[3:4])
+    assert alone == among[3:4]
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_row_that_is_not_a_number_is_marked_and_no_other_notices(checkpoint, precision):
+    """Fault 10, in every precision: int8 would make a number of anything."""
+    if precision not in linear.available():
+        pytest.skip(f"this CPU has no {precision}")
+    chosen = [sequences(checkpoint, 1, rhyme=rhyme)[0] for rhyme in "東支先"]
+    healthy = written(Runner(checkpoint, slots=4, precision=precision), chosen)
+    runner = Runner(checkpoint, slots=4, precision=precision)
+    assert isinstance(runner._step, KernelStep)
+    runner._step._tables[-1][RHYME_INDEX["支"]] = np.nan
+    rows = [runner.join(one) for one in chosen]
+    for _ in range(chosen[0].length):
+        runner.step()
+    found = [runner.words(row, chosen[0].length) for row in rows]
+    assert (found[0], found[2]) == (healthy[0], healthy[2])
+    assert not found[1].sound
+
+
+def test_a_row_that_may_write_nothing_is_marked(checkpoint):
+    runner = Runner(checkpoint, slots=4)
+    chosen = sequences(checkpoint, 2)
+    runner.join(chosen[0])
+    with torch.inference_mode():
+        runner._masks.fill_(False)
+    runner.step()
+    assert not runner.words(0, 1).sound
+
+
+def test_samples_follow_the_distribution_cut_at_min_p():
+    """Over evenly spaced numbers, the kernel draws what `engine.sampler.sample` does."""
+    torch.manual_seed(1)
+    logits = torch.randn(1, 200) * 3
+    count = 4_000
+    numbers = (torch.arange(count) + 0.5) / count
+    expected = sample(logits.expand(count, -1).clone(), numbers)
+    choices, tops = torch.full((256,), -torch.inf), torch.empty(4)
+    choices[:200] = logits[0]
+    best = kernels._tops(choices.numpy(), tops.numpy())
+    drawn = [
+        int(kernels._draw(choices.numpy(), tops.numpy(), best, 1.0, float(number)))
+        for number in numbers
+    ]
+    assert float((torch.tensor(drawn) == expected).float().mean()) > 0.999
+    assert float(logits[0, list(set(drawn))].min()) >= float(best) + torch.tensor(MIN_P).log()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("bounded", [True, False])
+def test_products_are_right_to_the_precision_that_they_claim(precision, bounded):
+    if precision not in linear.available():
+        pytest.skip(f"this CPU has no {precision}")
+    weight, bias = torch.randn(300, 64), torch.randn(300)
+    x = (torch.rand(9, 64) * 2 - 1) * (1 if bounded else 7)
+    expected = torch.nn.functional.linear(x, weight, bias)
+    found = linear.linear(precision, weight, bias, bounded=bounded)(x)
+    off = (found - expected).abs().amax() / expected.abs().amax()
+    assert off <= linear.TOLERANCE[precision]
+
+
+def test_what_this_machine_lacks_is_replaced_and_said(monkeypatch, capsys):
+    monkeypatch.setattr(linear, "available", lambda: (Precision.FP32,))
+    assert linear.pick("int8", "cpu") is Precision.FP32
+    assert "engine.precision" in capsys.readouterr().out
+    assert linear.pick("auto", "cpu") is Precision.FP32
+    assert linear.pick("auto", "cuda") is Precision.BF16
+
+
+def test_every_count_of_rows_has_a_batch():
+    for slots in (1, 2, 5, 64, 70, 96, 200):
+        sizes = batches(slots)
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] == slots
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device to record a graph on")
+def test_a_recorded_step_writes_what_an_unrecorded_one_does(checkpoint):
+    chosen = sequences(checkpoint, 5)
+    recorded = written(Runner(checkpoint, slots=8, device="cuda"), chosen)
+    expected = written(by_torch(Runner(checkpoint, slots=8)), chosen)
+    assert [one.indices for one in recorded] == [one.indices for one in expected]
+
+
+def test_rows_beyond_those_in_use_do_no_harm(checkpoint):
+    """A recorded step always takes a whole batch, also when the rest of it is long complete."""
+    chosen = sequences(checkpoint, 2)
+    expected = written(by_torch(Runner(checkpoint, slots=4)), chosen)
+    runner = Runner(checkpoint, slots=4)
+    step = TensorStep(runner._folded, runner._rows, runner._masks)
+    for _ in range(3):
+        for one in chosen:
+            runner.join(one)
+        for _ in range(chosen[0].length):
+            with torch.inference_mode():
+                step.advance(4)
+        assert [runner.words(row, chosen[0].length) for row in range(2)] == expected
+        runner.leave(1)
+        runner.leave(0)
+    assert 4 * chosen[0].length > LONGEST
