@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated
 
 import torch
@@ -14,9 +15,11 @@ from rich.console import Console
 
 from engine import logs
 from engine.ask import AskError, ask
+from engine.bench import measure
 from engine.checkpoint import Checkpoint, CheckpointError, load
 from engine.embedded import EmbeddedError
 from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Failure, Job, Poem
+from engine.linear import precisions_of
 from engine.preference import Preference
 from engine.registry import Registry
 from engine.service import pick_device
@@ -109,6 +112,36 @@ def compose(
         poems = _write(writer, jobs) if beam is None else _search(writer, jobs, beam)
         for poem in poems:
             _show(poem, as_json=as_json)
+
+
+@app.command()
+def bench(
+    style: Annotated[Cell, typer.Option(help="The cell whose champion is timed.")] = USUAL_CELL,
+    *,
+    rounds: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Time how fast this machine writes, in every precision that it has."""
+    with _plainly():
+        settings = load_settings(EngineSettings)
+        logs.configure(level="WARNING", secrets=settings.secrets)
+        torch.set_num_threads(settings.threads)
+        checkpoint = load(Registry.at(settings).champion(style))
+        device = pick_device(settings)
+        precisions = precisions_of(device)
+        if not as_json:
+            _out.print(f"{checkpoint.id} on {device}, {settings.threads} threads")
+        batches = tuple(sorted({1, settings.candidates, settings.slots}))
+        for speed in measure(
+            checkpoint, precisions=precisions, batches=batches, device=device, rounds=rounds
+        ):
+            if as_json:
+                typer.echo(json.dumps(asdict(speed)))
+            else:
+                _out.print(
+                    f"{speed.precision}  batch {speed.batch:4}  "
+                    f"{speed.poems_per_second:8,.0f} poems/s  {speed.step_us:8,.0f} µs a step"
+                )
 
 
 @app.command()

@@ -118,13 +118,17 @@ def available() -> tuple[Precision, ...]:
     return (*found, Precision.FP32)
 
 
+def precisions_of(device: str) -> tuple[Precision, ...]:
+    """What a device computes in, the fastest first."""
+    return available() if device == "cpu" else (Precision.BF16, Precision.FP32)
+
+
 def pick(wanted: str, device: str) -> Precision:
     """The precision that a setting names, if `device` has it; `auto` is the fastest that it has.
 
-    A GPU has fp32 and bf16. Where what is wanted is not there, the fastest that is exact enough
-    stands in, and the log says so.
+    Where what is wanted is not there, the fastest stands in, and the log says so.
     """
-    there = available() if device == "cpu" else (Precision.BF16, Precision.FP32)
+    there = precisions_of(device)
     if wanted == "auto" or wanted in there:
         return there[0] if wanted == "auto" else Precision(wanted)
     _log.warning("! precision", action="engine.precision", wanted=wanted, instead=there[0].value)

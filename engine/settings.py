@@ -72,8 +72,9 @@ class EngineSettings(BaseSettings):
     trial_share: float = Field(default=0.1, ge=0, le=0.5)
     """Of all poems of a cell with a challenger on trial, the part that the challenger writes."""
 
-    threads: int = 2
-    """CPU threads of one engine process."""
+    threads: int = 1
+    """CPU threads of one engine process. More make a step faster on an idle machine and many times
+    slower on a busy one, where each waits for the others: rather run another engine."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe log line that is written."""
