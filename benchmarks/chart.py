@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 Course = Sequence[Mapping[str, Any]]
 """The figures of every night of one arm, the start first."""
 
+Ends = Mapping[str, Mapping[str, float]]
+"""The figures of an arm's first and last champion, by its id."""
+
 _COLOURS = ("tab:red", "tab:orange", "tab:gray", "tab:blue")
 
 
@@ -45,17 +48,24 @@ def draw_learning(courses: Mapping[str, Course], path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def learning_table(courses: Mapping[str, Course]) -> str:
-    """The start and the end of every arm, in Markdown."""
+def learning_table(courses: Mapping[str, Course], ends: Mapping[str, Ends]) -> str:
+    """The start and the end of every arm, in Markdown.
+
+    What was liked, and how varied it was, is of more poems than are written after each night.
+    """
     head = "| arm | liked at the start | at the end | the most it fell in a night | distinct-2 | "
     lines = [head + "perplexity |", "|---|---|---|---|---|---|"]
     for title, course in courses.items():
         first, last = course[0], course[-1]
+        start, end = (ends[title][one["champion"]] for one in (first, last))
         falls = [one["liked"] - other["liked"] for one, other in pairwise(course)]
         lines.append(
-            f"| {title} | {100 * first['liked']:.1f} % | {100 * last['liked']:.1f} % "
-            f"| {100 * max([0.0, *falls]):.1f} points "
-            f"| {last['distinct_2'] / first['distinct_2']:.3f} × "
+            f"| {title} | {_share(start)} | {_share(end)} | {100 * max([0.0, *falls]):.1f} points "
+            f"| {end['distinct_2'] / start['distinct_2']:.3f} × "
             f"| {last['perplexity'] / first['perplexity']:.3f} × |"
         )
     return "\n".join(lines)
+
+
+def _share(of: Mapping[str, float]) -> str:
+    return f"{100 * of['liked']:.1f} ± {100 * of['error']:.1f} %"

@@ -21,7 +21,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from bot.anthology.ratings import TrainingRating
 from engine import checkpoint as checkpoints
 from engine.files import replace_file
 from engine.jobs import USUAL_TEMPERATURE, Cell, Job, Poem
+from engine.linear import available
 from engine.registry import Registry
 from engine.routes import is_tried
 from engine.settings import USUAL_CANDIDATES, USUAL_SLOTS, load_settings
@@ -91,6 +92,8 @@ class Scale:
     """Poems that the gate looks at."""
     favourites: int
     """Poems of its own that a fit reads."""
+    ends: int
+    """Poems by which the first and the last champion are measured once more."""
 
 
 @dataclass
@@ -100,6 +103,8 @@ class State:
     ratings: list[dict[str, Any]] = field(default_factory=list)
     nights: list[dict[str, Any]] = field(default_factory=list)
     """The figures of every night; the first are those of the start."""
+    ends: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The figures of the first and the last champion by more poems, by the champion's id."""
 
 
 class Course:
@@ -116,8 +121,8 @@ class Course:
         if self._file.exists():
             self.state = State(**json.loads(self._file.read_text(encoding="utf-8")))
 
-    def run(self) -> list[dict[str, Any]]:
-        """All nights; the figures of each."""
+    def run(self) -> State:
+        """All nights, then both ends more exactly."""
         if not self.state.nights:
             self._note({})
         while len(self.state.nights) <= self.scale.nights:
@@ -130,7 +135,25 @@ class Course:
                 outcome = str(its.outcome)
                 told |= {"outcome": outcome, "why": list(its.why), "trial": its.trial}
             self._note(told)
-        return self.state.nights
+        for night in (self.state.nights[0], self.state.nights[-1]):
+            self._measure_end(night["champion"])
+        return self.state
+
+    def _measure_end(self, champion: str) -> None:
+        """Measure a champion by other poems than every night, and more; the same in all arms."""
+        if self.state.ends.get(champion, {}).get("poems") == self.scale.ends:
+            return
+        registry = self._registry(self.scale.nights)
+        jobs = self._jobs("ends", self.scale.ends, Random("ends"))
+        poems = [poem.lines for poem in write(registry.find(champion), jobs).values()]
+        likes = list(map(tastes.liked, poems))
+        self.state.ends[champion] = {
+            "poems": len(poems),
+            "liked": fmean(likes),
+            "error": stdev(likes) / len(likes) ** 0.5,
+            "distinct_2": distinct(poems, 2),
+        }
+        self._keep()
 
     @property
     def _file(self) -> Path:
@@ -246,6 +269,9 @@ class Course:
         known = [night for night in self.state.nights if night["champion"] == champion.name]
         figures = {name: known[-1][name] for name in _FIGURES} if known else self._count(champion)
         self.state.nights.append({"night": number, "champion": champion.name, **figures, **told})
+        self._keep()
+
+    def _keep(self) -> None:
         replace_file(self._file, json.dumps(asdict(self.state), ensure_ascii=False))
 
     def _count(self, champion: Path) -> dict[str, float]:
@@ -287,7 +313,12 @@ class _DeafNight(Night):
 
 def write(champion: Path, jobs: Sequence[Job]) -> dict[str, Poem]:
     """Poems as people get them, by the id of their job."""
-    writer = Writer(checkpoints.load(champion), slots=USUAL_SLOTS, candidates=USUAL_CANDIDATES)
+    writer = Writer(
+        checkpoints.load(champion),
+        slots=USUAL_SLOTS,
+        candidates=USUAL_CANDIDATES,
+        precision=available()[0],
+    )
     outcomes = writer.write(jobs)
     poems = {name: poem for name, poem in outcomes.items() if isinstance(poem, Poem)}
     return {job.id: poems[job.id] for job in jobs}
@@ -297,7 +328,7 @@ def _no_guard() -> None:
     """Nobody else is at work in a simulation."""
 
 
-def run(name: str, *, scale: Scale, cell: Cell, data: Path, folder: Path) -> list[dict[str, Any]]:
+def run(name: str, *, scale: Scale, cell: Cell, data: Path, folder: Path) -> State:
     """One arm, on one core."""
     torch.set_num_threads(1)
     return Course(ARMS[name], scale, cell, Dataset.load(data), folder / name).run()
@@ -313,6 +344,7 @@ def main(
     samples: Annotated[int, typer.Option(min=16, help="Poems that the gate looks at.")] = 64,
     favourites: Annotated[int, typer.Option(min=1, help="Poems of its own in a fit.")] = 200,
     arms: Annotated[list[str] | None, typer.Option("--arm", help="Only these arms.")] = None,
+    ends: Annotated[int, typer.Option(min=2, help="Poems to measure both ends by.")] = 1000,
     state: Annotated[Path | None, typer.Option(help="Where the courses are kept.")] = None,
     again: Annotated[bool, typer.Option(help="Forget what was run before.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Arms side by side.")] = 2,
@@ -321,14 +353,22 @@ def main(
     folder = state or load_settings(BenchmarkSettings).state_folder / "learning"
     if again:
         shutil.rmtree(folder, ignore_errors=True)
-    scale = Scale(nights=nights, ratings=ratings, asks=asks, samples=samples, favourites=favourites)
+    scale = Scale(
+        nights=nights,
+        ratings=ratings,
+        asks=asks,
+        samples=samples,
+        favourites=favourites,
+        ends=ends,
+    )
     names = arms or list(ARMS)
     course = partial(run, scale=scale, cell=cell, data=data, folder=folder)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         found = dict(zip(names, pool.map(course, names), strict=True))
-    titles = {ARMS[name].title: course for name, course in found.items()}
-    draw_learning(titles, folder / "learning.svg")
-    typer.echo(learning_table(titles))
+    titles = {ARMS[name].title: state for name, state in found.items()}
+    nights_of = {title: state.nights for title, state in titles.items()}
+    draw_learning(nights_of, folder / "learning.svg")
+    typer.echo(learning_table(nights_of, {title: state.ends for title, state in titles.items()}))
     typer.echo(f"\n{folder / 'learning.svg'}", err=True)
 
 

@@ -17,6 +17,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import types
+from numba.extending import overload
 from torch import Tensor
 
 from engine.rows import (
@@ -100,6 +102,22 @@ def _tanh(x: Any) -> Any:
     return _f32(1.0) - _f32(2.0) / (_exp(_f32(2.0) * x) + _f32(1.0))
 
 
+def _wide(x: Any) -> Any:
+    """A number of a table as fp32: itself, or bf16, which comes as u16, with its other half."""
+    raise NotImplementedError(x)
+
+
+@overload(_wide, inline="always")
+def _widened(x: Any) -> Callable[[Any], Any]:
+    def joined(x: Any) -> Any:
+        return np.int32(np.int32(x) << np.int32(16)).view(np.float32)
+
+    def itself(x: Any) -> Any:
+        return x
+
+    return joined if isinstance(x, types.Integer) else itself
+
+
 # --- gates ---
 
 
@@ -135,7 +153,7 @@ def _told(numbers: Any, tables: Any, x: Any) -> None:
     sound = tone[numbers[TONE + at]]
     group = rhyme[numbers[RHYME]]
     for j in range(len(x)):
-        x[j] = before[j] + over[j] + where[j] + sound[j] + group[j]
+        x[j] = _wide(before[j]) + _wide(over[j]) + where[j] + sound[j] + group[j]
 
 
 @_loop()

@@ -84,7 +84,8 @@ class Quantised:
         if self.bounded:
             return self._multiply(kernels.quantise(x, _LEVELS), 1 / _LEVELS, self._bias)
         levels, scales = kernels.quantise_rows(x, _LEVELS)
-        return torch.addcmul(self._bias, self._multiply(levels, 1.0, None), scales[:, None])
+        product = self._multiply(levels, 1.0, None)
+        return torch.addcmul(self._bias, product, scales[:, None], out=product)
 
     def _multiply(self, levels: Tensor, scale: float, bias: Tensor | None) -> Tensor:
         product: Tensor = torch.ops.onednn.qlinear_pointwise.default(

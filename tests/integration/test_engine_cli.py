@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from engine.jobs import Cell
+from engine.linear import available
 from engine.registry import Registry
 from engine.verse.checker import check
 from tests.fakes.models import write_model
@@ -74,6 +75,18 @@ def test_a_bad_ask_gets_one_clear_line(arguments, words, environment):
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_the_speed_of_a_machine_is_told_for_each_precision_and_batch(environment):
+    small = environment | {"YUEFU_SLOTS": "4", "YUEFU_CANDIDATES": "2"}
+    asked = ("engine", "bench", "--style", "gru", "--rounds", "1", "--json")
+    done = run(*asked, environment=small)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["precision"], one["batch"]) for one in found] == [
+        (precision, batch) for precision in available() for batch in (1, 2, 4)
+    ]
+    assert all(one["poems_per_second"] > 0 for one in found)
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(environment, tmp_path):

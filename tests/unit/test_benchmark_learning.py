@@ -11,7 +11,7 @@ from engine.jobs import Cell
 from engine.registry import Registry
 from tests.fakes.models import small_dataset, write_model
 
-SCALE = Scale(nights=1, ratings=48, asks=4, samples=16, favourites=4)
+SCALE = Scale(nights=1, ratings=48, asks=4, samples=16, favourites=4, ends=6)
 
 
 def test_tastes_are_what_they_say():
@@ -51,23 +51,28 @@ def course(folder, arm, nights):
 def test_a_course_learns_goes_on_where_it_was_and_is_drawn(tmp_path):
     registry = Registry(tmp_path / "models")
     registry.promote(write_model(registry.folder, seed=1).name)
-    first = course(tmp_path, "learning", 1).run()
+    first = course(tmp_path, "learning", 1).run().nights
     assert [night["night"] for night in first] == [0, 1]
     assert first[1]["outcome"] in {"promoted", "refused"}
     again = course(tmp_path, "learning", 2)
     assert again.state.nights == first
-    nights = again.run()
+    ended = again.run()
+    nights = ended.nights
     assert [night["night"] for night in nights] == [0, 1, 2]
+    assert {night["champion"] for night in (nights[0], nights[-1])} <= set(ended.ends)
+    assert all(end["poems"] == 6 for end in ended.ends.values())
     assert len(again.state.ratings) == 96
     draw_learning({"learning": nights}, tmp_path / "learning.svg")
     assert (tmp_path / "learning.svg").read_text(encoding="utf-8").startswith("<?xml")
-    assert learning_table({"learning": nights}).count("\n") == 2
+    table = learning_table({"learning": nights}, {"learning": ended.ends})
+    assert table.count("\n") == 2
+    assert table.count("±") == 2
 
 
 def test_the_control_hears_no_reader(tmp_path):
     registry = Registry(tmp_path / "models")
     champion = write_model(registry.folder, seed=1).name
     registry.promote(champion)
-    nights = course(tmp_path, "control", 1).run()
+    nights = course(tmp_path, "control", 1).run().nights
     assert nights[1]["outcome"] == "nothing new"
     assert {night["champion"] for night in nights} == {champion}
