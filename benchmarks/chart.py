@@ -1,4 +1,4 @@
-"""What the simulation of learning shows, as a picture and as a table."""
+"""What benchmarks show, as pictures and as tables."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -43,8 +43,33 @@ def draw_learning(courses: Mapping[str, Course], path: Path) -> None:
     rows[2].axhline(1.02, color="black", linestyle=":", linewidth=1)
     rows[0].legend(loc="upper left")
     rows[2].set(xlabel="nights")
-    # The same figures give the same file.
-    with mpl.rc_context({"svg.hashsalt": "learning", "svg.fonttype": "none"}):
+    _save(figure, path)
+
+
+def draw_growth(
+    by_batch: Sequence[Mapping[str, Any]], by_hidden: Sequence[Mapping[str, Any]], path: Path
+) -> None:
+    """Draw how many poems a core writes, by the batch and by the size of the model, as SVG."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, points, name in ((left, by_batch, "batch"), (right, by_hidden, "hidden")):
+        for precision in dict.fromkeys(point["precision"] for point in points):
+            its = [point for point in points if point["precision"] == precision]
+            values = [point[name] for point in its], [point["rate"] for point in its]
+            axes.plot(*values, marker="o", markersize=3, label=str(precision))
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.set(xlabel=name, ylabel="poems a second and core")
+        axes.legend()
+    left.set(xlabel="poems side by side")
+    right.set(xlabel="hidden size, 64 poems side by side")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """The same figures give the same file."""
+    with mpl.rc_context({"svg.hashsalt": "yuefu", "svg.fonttype": "none"}):
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 

@@ -45,6 +45,7 @@ FORM = FormName.QIJUE
 LENGTH = FORMS[FORM].length
 PEAK = (512, 1024, 2048)
 """Rows, inputs and outputs of the product by which a precision's limit is told."""
+GPU_BATCHES = (256, 4096)
 _TOP_P, _TOP_K = 0.9, 50
 
 Write = Callable[[], None]
@@ -190,6 +191,18 @@ def rungs(checkpoint: Checkpoint, batch: int) -> list[tuple[Rung, Precision | No
             found.append(
                 (Rung(name=f"the engine, {precision}", batch=count, write=write), precision)
             )
+    return found + on_gpu(checkpoint)
+
+
+def on_gpu(checkpoint: Checkpoint) -> list[tuple[Rung, Precision | None]]:
+    """The engine's recorded steps; none where there is no CUDA device."""
+    if not torch.cuda.is_available():
+        return []
+    found: list[tuple[Rung, Precision | None]] = []
+    for count in GPU_BATCHES:
+        runner = Runner(checkpoint, slots=count, device="cuda", precision=Precision.BF16)
+        write = engine(runner, sequences(checkpoint, count))
+        found.append((Rung(name="the engine, bf16 on a GPU", batch=count, write=write), None))
     return found
 
 
@@ -236,7 +249,8 @@ def peak(precision: Precision) -> Write:
     return run
 
 
-def _seconds(write: Write) -> float:
+def seconds(write: Write) -> float:
+    """What one run takes."""
     began = time.perf_counter()
     write()
     return time.perf_counter() - began
@@ -253,9 +267,9 @@ def climb(checkpoint: Checkpoint, *, batch: int, rounds: int) -> list[Figures]:
     products: dict[Precision, list[float]] = {precision: [] for precision in limits}
     for _ in range(rounds):
         for times, (rung, _) in zip(took, all_rungs, strict=True):
-            times.append(_seconds(rung.write))
+            times.append(seconds(rung.write))
         for precision, run in limits.items():
-            products[precision].append(min(_seconds(run) for _ in range(5)))
+            products[precision].append(min(seconds(run) for _ in range(5)))
     rates = {one: np.prod(PEAK) / statistics.median(times) for one, times in products.items()}
     return [
         Figures(

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmarks import ladder
+from benchmarks import growth, ladder
+from benchmarks.chart import draw_growth
 from engine.jobs import Cell
 from engine.linear import Precision, available
 from tests.fakes.models import small_checkpoint, small_dataset
@@ -54,3 +55,18 @@ def test_precisions_diverge_little_and_the_coarser_the_more(checkpoint):
     nats = ladder.divergence(checkpoint, small_dataset(), 8)
     assert set(nats) == set(available()) - {Precision.FP32}
     assert all(0 < one < 0.01 for one in nats.values())
+
+
+def test_growth_is_measured_at_every_size_and_drawn(tmp_path):
+    checkpoint = small_checkpoint(tmp_path)
+    sizes = {hidden: growth.resized(checkpoint, hidden) for hidden in (8, 16)}
+    points = growth.measure(sizes, (1, 3), 1)
+    assert [(one.hidden, one.batch) for one in points if one.precision is Precision.FP32] == [
+        (8, 1),
+        (8, 3),
+        (16, 1),
+        (16, 3),
+    ]
+    drawn = [{**vars(one), "rate": one.poems_per_second} for one in points]
+    draw_growth(drawn, drawn, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").read_text(encoding="utf-8").startswith("<?xml")
