@@ -636,7 +636,7 @@ class Night:
     def _conclude(self, cell: Cell, outcome: NightOutcome, *why: str) -> None:
         if outcome is NightOutcome.NOTHING_NEW and self._its(cell).on_trial is not None:
             outcome = NightOutcome.TRIAL_GOES_ON
-        _log.info("←", action="night.outcome", cell=cell, outcome=outcome, why=list(why))
+        _log.info("←", action="night.outcome", cell=cell, outcome=outcome.value, why=list(why))
         self.book.note_cell(cell, replace(self._its(cell), outcome=outcome, why=why))
 
     def _folder(self, cell: Cell) -> Path:
