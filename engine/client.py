@@ -220,7 +220,9 @@ class EngineClient:
                 return Admission(status=Admitted.FULL)
 
     async def cancel(self, job_id: str) -> None:
-        """Drop a job that nobody waits for, unless a worker has taken it; nothing comes back.
+        """Drop a job that nobody waits for: as it is taken, or soon if a worker is at it.
+
+        Nothing comes back, unless it is done before the worker notices.
 
         Raises:
             EngineUnavailableError: Redis did not answer in time.

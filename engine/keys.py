@@ -82,7 +82,7 @@ def job(job_id: str) -> str:
 
 
 def cancel(job_id: str) -> str:
-    """String, 1 h: there if the job shall be dropped when a worker comes to take it.
+    """String, 1 h: there if the job shall be dropped when a worker comes to take it, or is at it.
 
     A flag, because deleting an entry that was never read spoils the group's count of what lags.
     """

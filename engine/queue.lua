@@ -270,6 +270,13 @@ function verbs.finish(keys, id, outcome, job_ttl_s, replies_ttl_s, pace_ttl_s)
   return first and 1 or 0
 end
 
+-- KEYS: lane's stream, job. ARGV: entry's id, job TTL s.
+-- Marks the job as answered: another worker may be at it, one whose lease ran out.
+function verbs.drop(keys, id, job_ttl_s)
+  answer(keys[2], job_ttl_s, '', 0, '')
+  drop(keys[1], id)
+end
+
 -- KEYS: stream, job, replies, dead. ARGV: entry's id, outcome ('' where there is no one to tell),
 -- job TTL s, replies TTL s, dead stream's length, then the fields of the dead entry.
 function verbs.bury(keys, id, outcome, job_ttl_s, replies_ttl_s, dead_length, ...)

@@ -242,6 +242,23 @@ class Queue:
         self._holds.pop(lease.entry, None)
         return bool(first)
 
+    async def finish_all(self, done: Sequence[tuple[Lease, Outcome]]) -> list[bool]:
+        """`finish` for many jobs in one round trip; in their order, whether each is the first."""
+        return list(await asyncio.gather(*(self.finish(*one) for one in done)))
+
+    async def cancelled(self, leases: Iterable[Lease]) -> set[str]:
+        """The ids of those jobs that nobody wants any more, in one round trip."""
+        if not (ids := [lease.job.id for lease in leases]):
+            return set()
+        flags = await self._redis.mget([keys.cancel(job_id) for job_id in ids])
+        return {job_id for job_id, flag in zip(ids, flags, strict=True) if flag is not None}
+
+    async def drop(self, lease: Lease) -> None:
+        """End a job that nobody wants any more: no outcome comes of it, from any worker."""
+        names = [keys.jobs(lease.lane), keys.job(lease.job.id)]
+        await self._call("drop", names, lease.entry, keys.JOB_TTL_S)
+        self._holds.pop(lease.entry, None)
+
     async def bury(self, lease: Lease, why: str) -> bool:
         """Set the job aside in the dead stream and tell its client; False if it was answered."""
         job = lease.job

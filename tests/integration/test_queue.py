@@ -12,6 +12,7 @@ from engine import keys
 from engine.client import EngineClient
 from engine.jobs import Failure, Lane, Outcome, Poem, Reason
 from engine.queue import Admitted, Lease, Queue
+from engine.quotas import Quota, Whose
 from tests.fakes.jobs import a_failure, a_job, a_poem
 from tests.fakes.waiting import until
 
@@ -167,7 +168,73 @@ async def test_a_cancelled_job_is_dropped_without_an_outcome(
     assert await entries_left(redis) == 0
 
 
+async def test_a_worker_learns_which_of_its_jobs_were_cancelled_meanwhile(
+    client: EngineClient, queue: Queue
+):
+    for name in ("kept", "unwanted", "kept too"):
+        await client.put(a_job(name))
+    leases = await queue.take(10)
+    assert await queue.cancelled(leases) == set()
+    await client.cancel("unwanted")
+    assert await queue.cancelled(leases) == {"unwanted"}
+    assert await queue.cancelled([]) == set()
+
+
+async def test_a_dropped_job_leaves_its_place_and_no_outcome(
+    client: EngineClient, queue: Queue, redis: Redis
+):
+    quota = Quota(whose=Whose.PERSON, name="ann", in_flight=1)
+    await client.put(a_job("unwanted"), (quota,))
+    [lease] = await queue.take(1)
+    await queue.drop(lease)
+    assert await entries_left(redis) == 0
+    assert (await redis.xpending(keys.jobs(Lane.CHAT), keys.GROUP))["pending"] == 0
+    assert (await client.put(a_job("next"), (quota,))).status is Admitted.ACCEPTED
+    assert (await client.put(a_job("unwanted"), (quota,))).status is Admitted.DUPLICATE
+    assert await outcomes(client) == []
+
+
+async def test_no_other_worker_answers_a_job_that_was_dropped(client: EngineClient, redis: Redis):
+    await client.put(a_job("a"))
+    [slow] = await a_worker(redis, "slow").take(1)
+    [lease] = await taken_over(redis, "second")
+    await a_worker(redis, "second").drop(lease)
+    assert not await a_worker(redis, "slow").finish(slow, a_poem(slow.job))
+    assert await outcomes(client) == []
+
+
+async def test_a_worker_that_dropped_a_suspect_takes_others_again(
+    client: EngineClient, redis: Redis
+):
+    await client.put(a_job("suspect"))
+    await kill_workers_with(redis, "suspect", 2)
+    worker = Queue(redis, worker="survivor", lease_ms=LEASE_MS)
+    [suspect] = await until(lambda: worker.take(5))
+    await client.put(a_job("next"))
+    await worker.drop(suspect)
+    assert [lease.job.id for lease in await worker.take(5)] == ["next"]
+
+
 # Finishing
+
+
+async def test_many_are_finished_at_once_and_each_is_told_whether_it_was_first(
+    client: EngineClient, queue: Queue, redis: Redis
+):
+    for name in "abc":
+        await client.put(a_job(name))
+    leases = await queue.take(10)
+    await queue.finish(leases[1], a_failure(leases[1].job))
+    done = [(lease, a_poem(lease.job)) for lease in leases]
+    assert await queue.finish_all(done) == [True, False, True]
+    told = {outcome.job_id: outcome for outcome in await outcomes(client)}
+    assert told == {
+        "a": a_poem(leases[0].job),
+        "b": a_failure(leases[1].job),
+        "c": a_poem(leases[2].job),
+    }
+    assert await entries_left(redis) == 0
+    assert await queue.finish_all([]) == []
 
 
 async def test_the_first_outcome_wins_and_only_it_is_sent(client: EngineClient, queue: Queue):
