@@ -12,12 +12,14 @@ Imports no torch. What it raises:
 
 import asyncio
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import hiredis
 import structlog
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -36,12 +38,12 @@ from engine.queue import (
     MAX_BLOCK_MS,
     Admission,
     Admitted,
-    put,
-    put_script,
-    settle_script,
+    admission,
+    put_call,
 )
 from engine.quotas import Limit, Quota, Rate, Whose
 from engine.routes import Lineup
+from engine.script import Call, Script
 from engine.settings import EngineSettings
 
 __all__ = [
@@ -75,6 +77,8 @@ ROLLBACK_S = 10.0
 """How long a rollback may take until every living engine writes with another champion."""
 DELIVERY_LEASE_MS = 5_000
 """How long a client may be silent before its outcomes are given to another of its consumers."""
+LOOKS_PER_LEASE = 4
+"""How often in that time it says what it still has in hand, and looks for what others left."""
 
 # One line in the log for so many failed attempts of one call: about ten seconds.
 _RETRIES_A_LINE = 20
@@ -133,13 +137,19 @@ class _Patience(Retry):
         return await super().call_with_retry(do, fail, may_pass, with_failure_count)
 
 
-class _Cancellable(AbstractConnection):
-    """Sends within the socket's timeout, and can be cancelled meanwhile.
+class _Link(AbstractConnection):
+    """Sends within the socket's timeout, can be cancelled meanwhile, and packs commands fast.
 
     redis-py sends in `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that
     comes as the sending ends (python/cpython#86296): the task would go on for ever. It also makes a
-    task for each command, which costs more than the sending.
+    task for each command, which costs more than the sending. And it parses with hiredis, but packs
+    in Python where a connection is asynchronous.
     """
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """A command, or one of several words as its first argument, as it is sent."""
+        name, *rest = args
+        return [hiredis.pack_command((*name.split(), *rest))]
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
@@ -180,7 +190,7 @@ def connect(settings: EngineSettings) -> Redis:
         health_check_interval=15,
         retry=_Patience(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries=-1),
     )
-    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    pool.connection_class = type("Connection", (_Link, pool.connection_class), {})
     return Redis.from_pool(pool)
 
 
@@ -203,9 +213,10 @@ class EngineClient:
         """Speak to the engine through `redis`; `cap` is how many jobs a lane may hold."""
         self._redis = redis
         self._cap = cap
-        self._put = put_script(redis)
-        self._settle = settle_script(redis)
+        self._admit = Script(redis, makes_room=False, around=_in_time)
+        self._settle = Script(redis, makes_room=True)
         self._in_hand: defaultdict[str, set[str]] = defaultdict(set)
+        self._look_at: defaultdict[str, float] = defaultdict(float)
 
     async def put(self, job: Job, quotas: Sequence[Quota] = ()) -> Admission:
         """Ask for a poem on account of `quotas`. Putting the same job again is safe at any time.
@@ -213,11 +224,11 @@ class EngineClient:
         Raises:
             EngineUnavailableError: Redis did not answer in time; the job may be queued or not.
         """
-        async with _in_time():
-            try:
-                return await put(self._put, job, quotas=quotas, cap=self._cap)
-            except exceptions.OutOfMemoryError:
-                return Admission(status=Admitted.FULL)
+        try:
+            reply = await self._admit.share(put_call(job, quotas, cap=self._cap))
+        except exceptions.OutOfMemoryError:
+            return Admission(status=Admitted.FULL)
+        return admission(reply, quotas)
 
     async def cancel(self, job_id: str) -> None:
         """Drop a job that nobody waits for: as it is taken, or soon if a worker is at it.
@@ -251,10 +262,8 @@ class EngineClient:
 
     async def done(self, delivery: Delivery) -> None:
         """The client has dealt with this outcome: forget it."""
-        async with self._redis.pipeline() as pipe:
-            pipe.xack(keys.replies(delivery.client), keys.GROUP, delivery.entry)
-            pipe.xdel(keys.replies(delivery.client), delivery.entry)
-            await pipe.execute()
+        call = Call(verb="forget", keys=[keys.replies(delivery.client)], args=[delivery.entry])
+        await self._settle.share(call)
         self._in_hand[delivery.client].discard(delivery.entry)
 
     async def cells(self) -> dict[Cell, str]:
@@ -342,9 +351,15 @@ class EngineClient:
     async def _collect(
         self, client: str, consumer: str, count: int
     ) -> tuple[list[tuple[bytes, list[bytes]]], list[bytes]]:
-        args: list[str | int] = ["collect", keys.GROUP, consumer, count, DELIVERY_LEASE_MS]
-        args += self._in_hand[client]
-        entries, last_ids = await self._settle(keys=[keys.replies(client)], args=args)
+        args: list[str | int] = [consumer, count, DELIVERY_LEASE_MS]
+        now = time.monotonic()
+        looks = now >= self._look_at[client]
+        args.append(int(looks))
+        if looks:
+            self._look_at[client] = now + DELIVERY_LEASE_MS / 1000 / LOOKS_PER_LEASE
+            args += self._in_hand[client]
+        call = Call(verb="collect", keys=[keys.replies(client)], args=args)
+        [(entries, last_ids)] = await self._settle.run([call])
         return entries, last_ids
 
     async def _delivery(self, client: str, entry: str, flat: list[bytes]) -> Delivery | None:

@@ -5,7 +5,7 @@ torch nor redis, so that every process can speak of jobs.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
@@ -211,7 +211,14 @@ def _read(kind: TypeAdapter[Value], fields: dict[str, Any]) -> Value:
 def _dump(value: Job | Poem | Failure) -> str:
     head = {"version": VERSION, "kind": type(value).__name__}
     # ASCII: a context may hold a lone surrogate, which UTF-8 cannot.
-    return json.dumps(head | asdict(value))
+    return json.dumps(head | vars(value), default=_fields)
+
+
+def _fields(value: object) -> dict[str, Any]:
+    """What stands in an outcome beside its own fields: further poems."""
+    if isinstance(value, Poem):
+        return vars(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _load(text: str | bytes, *kinds: str) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 -- The queue's verbs, each one atomic: Redis runs the script whole, or not at all.
 --
--- ARGV[1] names the verb, ARGV[2] the consumer group. Keys and their meaning: engine/keys.py.
+-- One run makes one or more calls, so that many of them share what a run and a round trip cost.
+-- ARGV[1] names the consumer group, and then for each call there are: the verb, how many keys and
+-- how many arguments it has, and the arguments. KEYS are those of all calls, one after the other.
+-- Keys and their meaning: engine/keys.py. Returns a reply for each call; one that fails replies with
+-- its error and leaves the others alone.
+--
 -- An entry of a job stream has the fields id, client, job (JSON), in this order, and then a field
 -- `running` for each quota that counts it among its running jobs: the key of those.
 -- An entry of a reply stream has the field outcome (JSON).
 
-local GROUP = ARGV[2]
+local GROUP = ARGV[1]
 
 -- A job that died this often with its worker is given out alone; engine/queue.py buries the next.
 local SUSPECT_DEATHS = 2
@@ -13,9 +18,24 @@ local SUSPECT_DEATHS = 2
 -- A lane's pace is that of about so many jobs: enough to even out those that end together.
 local PACE_JOBS = 64
 
+-- What the calls of a run need once, done after the last of them: by what it is done to.
+local at_end, at_end_in_order = {}, {}
+
+local function once_at_end(key, action)
+  if not at_end[key] then
+    at_end[key] = true
+    at_end_in_order[#at_end_in_order + 1] = action
+  end
+end
+
+local run_began_ms
+
 local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not run_began_ms then
+    local time = redis.call('TIME')
+    run_began_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return run_began_ms
 end
 
 -- Run a command on a stream's group; make the group where there is none (Redis was emptied).
@@ -55,17 +75,32 @@ local function renew(stream, consumer, id)
   end
 end
 
--- A job's entry goes, and with it the places that it took in quotas.
-local function drop(stream, id)
-  local entry = redis.call('XRANGE', stream, id, id)[1]
-  local fields = entry and entry[2] or {}
+local ended = {}
+
+-- An entry goes, and with it the places that its job took in quotas: `running` are the keys of those
+-- from the index `first` on.
+local function drop(stream, id, job_id, running, first)
+  for i = first, #running do
+    redis.call('ZREM', running[i], job_id)
+  end
+  local ids = ended[stream] or {}
+  ids[#ids + 1] = id
+  ended[stream] = ids
+  once_at_end(stream, function()
+    redis.call('XACK', stream, GROUP, unpack(ids))
+    redis.call('XDEL', stream, unpack(ids))
+  end)
+end
+
+-- The keys under which quotas count the job of an entry with these fields.
+local function running_keys(fields)
+  local found = {}
   for i = 7, #fields, 2 do
     if fields[i] == 'running' then
-      redis.call('ZREM', fields[i + 1], fields[2])
+      found[#found + 1] = fields[i + 1]
     end
   end
-  redis.call('XACK', stream, GROUP, id)
-  redis.call('XDEL', stream, id)
+  return found
 end
 
 -- The id after which a reader must wait, so that it misses nothing put after this script ran.
@@ -94,20 +129,31 @@ local function answer(job_key, job_ttl_s, replies_key, replies_ttl_s, outcome)
   end
   if outcome ~= '' then
     redis.call('XADD', replies_key, '*', 'outcome', outcome)
-    redis.call('EXPIRE', replies_key, replies_ttl_s)
+    once_at_end(replies_key, function()
+      redis.call('EXPIRE', replies_key, replies_ttl_s)
+    end)
   end
   return true
 end
 
 -- Learn from a job that ends how long its lane takes for each: the time since the one before ended,
 -- without that in which there was nothing to do.
+local paces = {}
+
 local function learn_pace(pace_key, pace_ttl_s, entry_id)
-  local now, arrived = now_ms(), tonumber(string.match(entry_id, '^%d+'))
-  local ms, last = unpack(redis.call('HMGET', pace_key, 'ms', 'last'))
-  local took = math.max(now - math.max(tonumber(last) or 0, arrived), 0)
-  ms = tonumber(ms) or took
-  redis.call('HSET', pace_key, 'ms', ms + (took - ms) / PACE_JOBS, 'last', now)
-  redis.call('EXPIRE', pace_key, pace_ttl_s)
+  local now, arrived, pace = now_ms(), tonumber(string.match(entry_id, '^%d+')), paces[pace_key]
+  if not pace then
+    local ms, last = unpack(redis.call('HMGET', pace_key, 'ms', 'last'))
+    pace = {ms = tonumber(ms), last = tonumber(last) or 0}
+    paces[pace_key] = pace
+  end
+  local took = math.max(now - math.max(pace.last, arrived), 0)
+  pace.ms = pace.ms and pace.ms + (took - pace.ms) / PACE_JOBS or took
+  pace.last = now
+  once_at_end(pace_key, function()
+    redis.call('HSET', pace_key, 'ms', pace.ms, 'last', pace.last)
+    redis.call('EXPIRE', pace_key, pace_ttl_s)
+  end)
 end
 
 -- How long until `rate` admits one more, in ms; not above 0 if it does now.
@@ -175,8 +221,9 @@ local verbs = {}
 -- {'limited', quota, rate or 0 where too many run, ms}, {'full', position it would have had, ms that
 -- this takes or -1 where nobody knows}. Only a job that is accepted counts anywhere.
 -- Whatever may refuse a job is asked in here, or two requests could slip through.
-function verbs.put(keys, cap, job_ttl_s, id, client, job, deadline_ms, quotas)
+function verbs.put(keys, args)
   local stream, job_key, pace_key = keys[1], keys[2], keys[3]
+  local cap, job_ttl_s, id, client, job, deadline_ms, quotas = unpack(args)
   local quota_keys, now = {unpack(keys, 4)}, now_ms()
   quotas = cjson.decode(quotas)
   if redis.call('EXISTS', job_key) == 1 then
@@ -202,16 +249,24 @@ end
 -- prefix of cancel flags.
 -- Returns {entries, whether a suspect waits until the worker is empty, last id of each stream if
 -- there are no entries}, an entry being {lane's index, id, deliveries, fields}.
-function verbs.take(streams, worker, count, lease_ms, busy, recover, cancel_prefix)
+function verbs.take(streams, args)
+  local worker, count, lease_ms, busy, recover, cancel_prefix = unpack(args)
   local taken, suspect_waits = {}, false
   count = tonumber(count)
 
-  local function give(lane, entry, deliveries)
-    local id, fields = entry[1], entry[2]
-    if fields[1] == 'id' and redis.call('EXISTS', cancel_prefix .. fields[2]) == 1 then
-      drop(streams[lane], id)
-    else
-      taken[#taken + 1] = {lane, id, deliveries, fields}
+  local function give(lane, entries, deliveries)
+    local flags = {}
+    for i, entry in ipairs(entries) do
+      flags[i] = cancel_prefix .. (entry[2][1] == 'id' and entry[2][2] or '')
+    end
+    local cancelled = #flags > 0 and redis.call('MGET', unpack(flags))
+    for i, entry in ipairs(entries) do
+      local id, fields = entry[1], entry[2]
+      if cancelled[i] then
+        drop(streams[lane], id, fields[2], running_keys(fields), 1)
+      else
+        taken[#taken + 1] = {lane, id, deliveries, fields}
+      end
     end
   end
 
@@ -224,7 +279,7 @@ function verbs.take(streams, worker, count, lease_ms, busy, recover, cancel_pref
       else
         local entry = claim(streams[lane], worker, id)
         if entry then
-          give(lane, entry, deaths + 1)
+          give(lane, {entry}, deaths + 1)
         end
         if suspect and #taken > 0 then
           return true
@@ -242,64 +297,69 @@ function verbs.take(streams, worker, count, lease_ms, busy, recover, cancel_pref
   end
   for lane = 1, #streams do
     if not alone and not suspect_waits and #taken < count then
-      for _, entry in ipairs(read_new(streams[lane], worker, count - #taken)) do
-        give(lane, entry, 1)
-      end
+      give(lane, read_new(streams[lane], worker, count - #taken), 1)
     end
   end
   return {taken, suspect_waits and 1 or 0, #taken == 0 and last_ids(streams) or {}}
 end
 
 -- KEYS: lanes' streams. ARGV: worker, then pairs of a lane's index and an entry's id.
-function verbs.renew(streams, worker, ...)
-  local pairs_of = {...}
-  for i = 1, #pairs_of, 2 do
-    renew(streams[tonumber(pairs_of[i])], worker, pairs_of[i + 1])
+function verbs.renew(streams, args)
+  for i = 2, #args, 2 do
+    renew(streams[tonumber(args[i])], args[1], args[i + 1])
   end
 end
 
--- KEYS: lane's stream, job, replies, lane's pace.
--- ARGV: entry's id, outcome, job TTL s, replies TTL s, pace TTL s.
+-- KEYS: lane's stream, job, replies, lane's pace, then the running jobs of each quota it counts in.
+-- ARGV: entry's id, job id, outcome, job TTL s, replies TTL s, pace TTL s.
 -- Returns 1 if this is the job's first outcome, else 0.
-function verbs.finish(keys, id, outcome, job_ttl_s, replies_ttl_s, pace_ttl_s)
+function verbs.finish(keys, args)
+  local id, job_id, outcome, job_ttl_s, replies_ttl_s, pace_ttl_s = unpack(args)
   local first = answer(keys[2], job_ttl_s, keys[3], replies_ttl_s, outcome)
   if first then
     learn_pace(keys[4], pace_ttl_s, id)
   end
-  drop(keys[1], id)
+  drop(keys[1], id, job_id, keys, 5)
   return first and 1 or 0
 end
 
--- KEYS: lane's stream, job. ARGV: entry's id, job TTL s.
+-- KEYS: lane's stream, job, then the running jobs of each quota it counts in.
+-- ARGV: entry's id, job id, job TTL s.
 -- Marks the job as answered: another worker may be at it, one whose lease ran out.
-function verbs.drop(keys, id, job_ttl_s)
+function verbs.drop(keys, args)
+  local id, job_id, job_ttl_s = unpack(args)
   answer(keys[2], job_ttl_s, '', 0, '')
-  drop(keys[1], id)
+  drop(keys[1], id, job_id, keys, 3)
 end
 
--- KEYS: stream, job, replies, dead. ARGV: entry's id, outcome ('' where there is no one to tell),
--- job TTL s, replies TTL s, dead stream's length, then the fields of the dead entry.
-function verbs.bury(keys, id, outcome, job_ttl_s, replies_ttl_s, dead_length, ...)
+-- KEYS: stream, job, replies, dead, then the running jobs of each quota it counts in.
+-- ARGV: entry's id, job id, outcome ('' where there is no one to tell), job TTL s, replies TTL s,
+-- dead stream's length, then the fields of the dead entry.
+function verbs.bury(keys, args)
+  local id, job_id, outcome, job_ttl_s, replies_ttl_s, dead_length = unpack(args)
   local first = answer(keys[2], job_ttl_s, keys[3], replies_ttl_s, outcome)
   if first then
-    redis.call('XADD', keys[4], 'MAXLEN', '~', dead_length, '*', ...)
+    redis.call('XADD', keys[4], 'MAXLEN', '~', dead_length, '*', unpack(args, 7))
   end
-  drop(keys[1], id)
+  drop(keys[1], id, job_id, keys, 5)
   return first and 1 or 0
 end
 
 -- KEYS: replies. ARGV: consumer, count, idle ms after which an entry is taken from its consumer,
--- ids of the entries that this consumer is still at work on.
+-- whether to look for such entries, then the ids of those that this consumer is still at work on.
 -- Returns {entries, {last id} if there are none}, an entry being {id, fields}.
-function verbs.collect(keys, consumer, count, idle_ms, ...)
+function verbs.collect(keys, args)
   local stream = keys[1]
+  local consumer, count, idle_ms, recover = unpack(args)
   count = tonumber(count)
-  for _, id in ipairs({...}) do
-    renew(stream, consumer, id)
+  for i = 5, #args do
+    renew(stream, consumer, args[i])
   end
   local entries = {}
-  for _, row in ipairs(overdue(stream, idle_ms, count)) do
-    entries[#entries + 1] = claim(stream, consumer, row[1])
+  if recover == '1' then
+    for _, row in ipairs(overdue(stream, idle_ms, count)) do
+      entries[#entries + 1] = claim(stream, consumer, row[1])
+    end
   end
   if #entries < count then
     for _, entry in ipairs(read_new(stream, consumer, count - #entries)) do
@@ -309,4 +369,31 @@ function verbs.collect(keys, consumer, count, idle_ms, ...)
   return {entries, #entries == 0 and last_ids(keys) or {}}
 end
 
-return verbs[ARGV[1]](KEYS, unpack(ARGV, 3))
+-- KEYS: replies. ARGV: entry's id. The client has dealt with it.
+function verbs.forget(keys, args)
+  drop(keys[1], args[1], '', {}, 1)
+end
+
+local function part(list, first, length)
+  local found = {}
+  for i = 1, length do
+    found[i] = list[first + i - 1]
+  end
+  return found
+end
+
+local replies, next_key, next_arg = {}, 1, 2
+while next_arg <= #ARGV do
+  local verb, keys, args = verbs[ARGV[next_arg]], ARGV[next_arg + 1] + 0, ARGV[next_arg + 2] + 0
+  local done, reply = pcall(verb, part(KEYS, next_key, keys), part(ARGV, next_arg + 3, args))
+  if not done then
+    reply = {err = reply.err or tostring(reply)}
+  end
+  -- A reply that is nil would end the list.
+  replies[#replies + 1] = reply or false
+  next_key, next_arg = next_key + keys, next_arg + 3 + args
+end
+for _, action in ipairs(at_end_in_order) do
+  action()
+end
+return replies

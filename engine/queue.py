@@ -15,16 +15,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
 from engine import keys
 from engine.jobs import Failure, Job, JobError, Lane, Outcome, Reason
 from engine.quotas import Limit, Quota
+from engine.script import MOST, Call, Key, Script
 
 LANES = (Lane.CHAT, Lane.BULK)
 """The lanes in the order in which they are served."""
@@ -42,7 +41,6 @@ NO_DEADLINE_MS = 3_600_000
 """After this a job without a deadline that has not ended is lost, as far as quotas go."""
 
 _PAUSE_MS = 20
-_SOURCE = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 _LANE_KEYS = [keys.jobs(lane) for lane in LANES]
 
 _log = structlog.get_logger(__name__)
@@ -89,6 +87,8 @@ class Lease:
     """The job to do."""
     attempt: int
     """1 the first time, and one more for each worker that died with it."""
+    running: tuple[bytes, ...] = ()
+    """The keys under which quotas count it."""
 
     @property
     def suspect(self) -> bool:
@@ -108,6 +108,8 @@ class _Entry:
     """Empty where the entry names none."""
     job: bytes
     """JSON, if all is well."""
+    running: tuple[bytes, ...]
+    """The keys under which quotas count it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,43 +121,25 @@ class _Hold:
     """When the lease runs out, on the monotonic clock."""
 
 
-def put_script(redis: Redis) -> AsyncScript:
-    """The script for `put` on this client. Redis refuses it when its memory is full."""
-    return redis.register_script(_SOURCE)
+def put_call(job: Job, quotas: Sequence[Quota] = (), *, cap: int = CAP) -> Call:
+    """The call that admits `job`; its reply is for `admission`. Memory may be too full for it.
 
-
-def settle_script(redis: Redis) -> AsyncScript:
-    """The script for every other verb: they run with memory full too, for they make room."""
-    return redis.register_script(f"#!lua flags=allow-oom\n{_SOURCE}")
-
-
-async def put(
-    script: AsyncScript, job: Job, *, quotas: Sequence[Quota] = (), cap: int = CAP
-) -> Admission:
-    """Admit `job` unless it was admitted before, a quota is used up or its lane holds `cap` jobs.
-
-    `script` is the client's `put_script`. Putting the same job again is safe at any time: it counts
-    once in each quota, and a job that was admitted is not refused afterwards.
-
-    Raises:
-        redis.exceptions.OutOfMemoryError: Redis's memory is full; nothing was put.
+    It is not admitted if it was before, a quota is used up or its lane holds `cap` jobs. Putting
+    the same job again is safe at any time: it counts once in each quota, and a job that was
+    admitted is not refused afterwards.
     """
     names = [keys.jobs(job.lane), keys.job(job.id), keys.pace(job.lane)]
     names += [key for quota in quotas for key in (keys.running(quota), keys.admitted(quota))]
-    lost_at_ms = job.deadline_ms or time.time_ns() // 1_000_000 + NO_DEADLINE_MS
-    args: list[str | int] = [
-        "put",
-        keys.GROUP,
+    args = (
         cap,
         keys.JOB_TTL_S,
         job.id,
         job.client,
         job.to_json(),
-        lost_at_ms,
+        job.deadline_ms or time.time_ns() // 1_000_000 + NO_DEADLINE_MS,
         json.dumps([_limits(quota) for quota in quotas]),
-    ]
-    status, *numbers = await script(keys=names, args=args)
-    return _admission(Admitted(status.decode()), numbers, quotas)
+    )
+    return Call(verb="put", keys=names, args=args)
 
 
 def _limits(quota: Quota) -> dict[str, Any]:
@@ -166,8 +150,9 @@ def _limits(quota: Quota) -> dict[str, Any]:
     return {"in_flight": quota.in_flight, "rates": rates}
 
 
-def _admission(status: Admitted, numbers: list[int], quotas: Sequence[Quota]) -> Admission:
-    """What the script answered."""
+def admission(reply: list[Any], quotas: Sequence[Quota] = ()) -> Admission:
+    """What the script replied to a `put_call` with these quotas."""
+    status, numbers = Admitted(reply[0].decode()), reply[1:]
     if status is Admitted.LIMITED:
         which, rate, wait_ms = numbers
         limit = _limit(quotas[which - 1], rate)
@@ -195,7 +180,7 @@ class Queue:
         self.worker = worker
         self.lease_ms = lease_ms
         self._redis = redis
-        self._script = settle_script(redis)
+        self._script = Script(redis, makes_room=True)
         self._holds: dict[str, _Hold] = {}
         self._suspect_waits = False
         self._recover_at_ms = 0.0
@@ -231,20 +216,15 @@ class Queue:
 
     async def finish(self, lease: Lease, outcome: Outcome) -> bool:
         """Send `outcome` to the job's client and end the job; False if it was answered before."""
-        names = [
-            keys.jobs(lease.lane),
-            keys.job(lease.job.id),
-            keys.replies(lease.job.client),
-            keys.pace(lease.lane),
-        ]
-        ttls = (keys.JOB_TTL_S, keys.REPLIES_TTL_S, keys.PACE_TTL_S)
-        first = await self._call("finish", names, lease.entry, outcome.to_json(), *ttls)
-        self._holds.pop(lease.entry, None)
-        return bool(first)
+        [first] = await self.finish_all([(lease, outcome)])
+        return first
 
     async def finish_all(self, done: Sequence[tuple[Lease, Outcome]]) -> list[bool]:
-        """`finish` for many jobs in one round trip; in their order, whether each is the first."""
-        return list(await asyncio.gather(*(self.finish(*one) for one in done)))
+        """`finish` for many jobs in one round trip; in their order, whether each was the first."""
+        replies = await self._script.run([_finish(*one) for one in done])
+        for lease, _ in done:
+            self._holds.pop(lease.entry, None)
+        return [bool(first) for first in replies]
 
     async def cancelled(self, leases: Iterable[Lease]) -> set[str]:
         """The ids of those jobs that nobody wants any more, in one round trip."""
@@ -255,8 +235,8 @@ class Queue:
 
     async def drop(self, lease: Lease) -> None:
         """End a job that nobody wants any more: no outcome comes of it, from any worker."""
-        names = [keys.jobs(lease.lane), keys.job(lease.job.id)]
-        await self._call("drop", names, lease.entry, keys.JOB_TTL_S)
+        names: list[Key] = [keys.jobs(lease.lane), keys.job(lease.job.id), *lease.running]
+        await self._call("drop", names, lease.entry, lease.job.id, keys.JOB_TTL_S)
         self._holds.pop(lease.entry, None)
 
     async def bury(self, lease: Lease, why: str) -> bool:
@@ -269,6 +249,7 @@ class Queue:
             job_id=job.id,
             client=job.client,
             job=job.to_json().encode(),
+            running=lease.running,
         )
         first = await self._bury(entry, why, job.context)
         self._holds.pop(lease.entry, None)
@@ -281,7 +262,7 @@ class Queue:
             "take",
             _LANE_KEYS,
             self.worker,
-            count,
+            min(count, MOST),
             self.lease_ms,
             int(bool(self._holds)),
             int(recover),
@@ -314,7 +295,13 @@ class Queue:
         except JobError as error:
             await self._bury(entry, f"unreadable: {error}", _context(entry.job))
             return None
-        lease = Lease(entry=entry.id, lane=entry.lane, job=job, attempt=entry.attempt)
+        lease = Lease(
+            entry=entry.id,
+            lane=entry.lane,
+            job=job,
+            attempt=entry.attempt,
+            running=entry.running,
+        )
         if job.deadline_ms is None or job.deadline_ms > time.time() * 1000:
             return lease
         await self.finish(lease, Failure(job_id=job.id, reason=Reason.EXPIRED, context=job.context))
@@ -322,16 +309,18 @@ class Queue:
 
     async def _bury(self, entry: _Entry, why: str, context: dict[str, Any]) -> bool:
         failure = Failure(job_id=entry.job_id, reason=Reason.BURIED, detail=why, context=context)
-        names = [
+        names: list[Key] = [
             keys.jobs(entry.lane),
             keys.job(entry.job_id),
             keys.replies(entry.client),
             keys.DEAD,
+            *entry.running,
         ]
         first = await self._call(
             "bury",
             names,
             entry.id,
+            entry.job_id,
             failure.to_json() if entry.client else "",
             keys.JOB_TTL_S,
             keys.REPLIES_TTL_S,
@@ -341,8 +330,9 @@ class Queue:
         _log.warning("! buried", action="job.bury", job=entry.job_id, why=why)
         return bool(first)
 
-    async def _call(self, verb: str, names: list[str], *args: str | bytes | int) -> Any:
-        return await self._script(keys=names, args=[verb, keys.GROUP, *args])
+    async def _call(self, verb: str, names: Sequence[Key], *args: str | bytes | int) -> Any:
+        [reply] = await self._script.run([Call(verb=verb, keys=names, args=args)])
+        return reply
 
     def _hold(self, leases: Iterable[Lease]) -> None:
         ends_ms = _now_ms() + self.lease_ms
@@ -355,9 +345,23 @@ class Queue:
         self._holds = {id_: hold for id_, hold in self._holds.items() if hold.ends_ms > now_ms}
 
 
+def _finish(lease: Lease, outcome: Outcome) -> Call:
+    job = lease.job
+    names: list[Key] = [
+        keys.jobs(lease.lane),
+        keys.job(job.id),
+        keys.replies(job.client),
+        keys.pace(lease.lane),
+        *lease.running,
+    ]
+    ttls = (keys.JOB_TTL_S, keys.REPLIES_TTL_S, keys.PACE_TTL_S)
+    return Call(verb="finish", keys=names, args=(lease.entry, job.id, outcome.to_json(), *ttls))
+
+
 def _entry(lane: int, entry_id: bytes, attempt: int, flat: list[bytes]) -> _Entry:
     """What the script returns for an entry: `lane` counts from 1, `flat` is name, value, name."""
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    pairs = zip(flat[6::2], flat[7::2], strict=True)
     return _Entry(
         id=entry_id.decode(),
         lane=LANES[lane - 1],
@@ -365,6 +369,7 @@ def _entry(lane: int, entry_id: bytes, attempt: int, flat: list[bytes]) -> _Entr
         job_id=fields.get(b"id", b"entry:" + entry_id).decode(errors="replace"),
         client=fields.get(b"client", b"").decode(errors="replace"),
         job=fields.get(b"job", b""),
+        running=tuple(key for name, key in pairs if name == b"running"),
     )
 
 

@@ -1,0 +1,138 @@
+"""`queue.lua` on one Redis client: many calls to a run, and the calls of many callers in one.
+
+A run costs a round trip and a start of the script, however many calls it makes. So calls that come
+at the same time share one (`share`): while one run is under way the next one gathers, and batches
+grow with the load by themselves. There is no timer, and a call that comes alone does not wait.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from engine import keys
+
+MOST = 128
+"""Calls in one run: a server that does one thing at a time must not do ours for long."""
+FEW = 32
+"""From so many on, what waits goes in two runs: server and worker begin with the first half while
+the second is packed. It makes jobs go half as fast again where 64 are in flight."""
+
+_SOURCE = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
+
+Key = str | bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One call of one verb; `queue.lua` says what each takes and returns."""
+
+    verb: str
+    """Which verb."""
+    keys: Sequence[Key]
+    """The keys that it is about."""
+    args: Sequence[Key | int] = ()
+    """What else it is told."""
+
+
+class Script:
+    """The script on one client."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        makes_room: bool,
+        around: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        """Run it by `redis`.
+
+        With `makes_room` it runs with Redis's memory full too; else each call that would write is
+        then answered by an error. `around` is entered for each run that callers share: what it
+        raises goes to all of them.
+        """
+        flags = "#!lua flags=allow-oom\n" if makes_room else ""
+        self._run_once = redis.register_script(flags + _SOURCE)
+        self._around = around
+        self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self._sharing: asyncio.Task[None] | None = None
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Make these calls, in as few runs as may be, and return their replies.
+
+        Raises:
+            redis.exceptions.RedisError: the first error that a call met; the others were made.
+        """
+        parts = [calls[at : at + MOST] for at in range(0, len(calls), MOST)]
+        replies = [reply for part in parts for reply in await self._run(part)]
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def share(self, call: Call) -> Any:
+        """Make a call in one run with those that are made meanwhile, and return its reply.
+
+        A caller that is cancelled may have been answered or not. One that is cancelled before its
+        run has begun has its call taken back.
+
+        Raises:
+            redis.exceptions.RedisError: the error that the call met.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((call, future))
+        if self._sharing is None or self._sharing.done():
+            # Its log lines are no single caller's.
+            context = contextvars.Context()
+            self._sharing = loop.create_task(self._run_shared(), context=context)
+        return await future
+
+    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+        """One run: the reply to each call, or the error that it met."""
+        names = [key for call in calls for key in call.keys]
+        args: list[Any] = [keys.GROUP]
+        for call in calls:
+            args += (call.verb, len(call.keys), len(call.args), *call.args)
+        replies: list[Any] = await self._run_once(keys=names, args=args)
+        return replies
+
+    async def _run_shared(self) -> None:
+        """Run what waits until nothing does."""
+        try:
+            while self._waiting:
+                size = min(MOST, max(FEW, len(self._waiting) // 2))
+                batch = [one for one in self._waiting[:size] if not one[1].done()]
+                del self._waiting[:size]
+                if batch:
+                    await self._answer(batch)
+        finally:
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
+
+    async def _answer(self, batch: list[tuple[Call, asyncio.Future[Any]]]) -> None:
+        """Run one batch. What stops all of a run is no fault of a call: all that wait are told."""
+        try:
+            async with self._around():
+                replies = await self._run([call for call, _ in batch])
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:
+            batch = batch + self._waiting
+            self._waiting.clear()
+            replies = [error] * len(batch)
+        for (_, future), reply in zip(batch, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
