@@ -4,19 +4,22 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
 import torch
 import typer
+from redis.asyncio import Redis
 from rich.console import Console
 
-from engine import logs
+from engine import dead, logs
 from engine.ask import AskError, ask
 from engine.bench import measure
 from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.client import EngineError, connect
+from engine.dead import Dead, DeadError, LaneFullError
 from engine.embedded import EmbeddedError
 from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Failure, Job, Poem
 from engine.linear import precisions_of
@@ -31,6 +34,8 @@ from engine.writer import Writer
 _EXTREMES = 30
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_dead = typer.Typer(no_args_is_help=True, help="Jobs that were buried: look at them, retry them.")
+app.add_typer(_dead, name="dead")
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -40,9 +45,21 @@ def _plainly() -> Iterator[None]:
     """End with one line on stderr and status 2 where the person can mend what is wrong."""
     try:
         yield
-    except (AskError, CheckpointError, EmbeddedError, SettingsError, OSError) as error:
-        _err.print(f"error: {error}", style="red", markup=False)
+    except (
+        AskError,
+        CheckpointError,
+        DeadError,
+        EmbeddedError,
+        EngineError,
+        SettingsError,
+        OSError,
+    ) as error:
+        _complain(error)
         raise typer.Exit(2) from None
+
+
+def _complain(error: Exception) -> None:
+    _err.print(f"error: {error}", style="red", markup=False)
 
 
 @app.command()
@@ -170,6 +187,83 @@ def inspect(
         return
     for name, value in figures.items():
         _out.print(f"{name:16} {value}")
+
+
+@_dead.command(name="list")
+def list_dead(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show what was buried: id, when, lane, attempts, job and why; oldest first."""
+
+    async def show(redis: Redis) -> None:
+        count = 0
+        async for entry in dead.listed(redis):
+            count += 1
+            _show_dead(entry, as_json=as_json)
+        if not (count or as_json):
+            typer.echo("nothing is buried")
+
+    _with_redis(show)
+
+
+@_dead.command(name="retry")
+def retry_dead(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of `dead list`.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All that can be retried.")] = False,
+) -> None:
+    """Put buried jobs back into their lanes, with their attempts counted anew."""
+    if bool(ids) == every:
+        _complain(DeadError("name the ids of entries, or else --all"))
+        raise typer.Exit(2)
+    refused: list[DeadError] = []
+
+    async def put_back(redis: Redis) -> None:
+        entries = [entry async for entry in dead.listed(redis)] if every else []
+        for entry_id in ids or [entry.id for entry in entries]:
+            try:
+                entry = await dead.find(redis, entry_id)
+                await dead.retry(redis, entry)
+            except LaneFullError:
+                raise
+            except DeadError as error:
+                refused.append(error)
+                _complain(error)
+            else:
+                typer.echo(f"{entry.id}  job {entry.job_id} is back in its lane")
+
+    _with_redis(put_back)
+    if refused:
+        raise typer.Exit(2)
+
+
+def _with_redis(do: Callable[[Redis], Awaitable[None]]) -> None:
+    """Do something with the Redis of the settings."""
+
+    async def run() -> None:
+        redis = connect(settings)
+        try:
+            await do(redis)
+        finally:
+            await redis.aclose()
+
+    with _plainly():
+        settings = load_settings(EngineSettings)
+        logs.configure(level="ERROR", secrets=settings.secrets)
+        asyncio.run(run())
+
+
+def _show_dead(entry: Dead, *, as_json: bool) -> None:
+    when = entry.when.isoformat(timespec="seconds")
+    if as_json:
+        names = ("id", "lane", "attempts", "job_id", "why")
+        fields = {"when": when} | {name: getattr(entry, name) for name in names}
+        typer.echo(json.dumps(fields, ensure_ascii=False))
+        return
+    lane, job = entry.lane or "-", entry.job_id or "-"
+    line = f"{entry.id:18} {when} {lane:5} {entry.attempts:2}  {job}  {entry.why}"
+    # Whatever is in Redis, a terminal obeys none of it.
+    typer.echo("".join(char if char.isprintable() else "?" for char in line))
 
 
 def _liked(checkpoint: Checkpoint) -> dict[str, str]:

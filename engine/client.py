@@ -67,6 +67,7 @@ __all__ = [
     "RollbackLateError",
     "Whose",
     "connect",
+    "in_time",
 ]
 
 ANSWER_S = 2.0
@@ -213,7 +214,7 @@ class EngineClient:
         """Speak to the engine through `redis`; `cap` is how many jobs a lane may hold."""
         self._redis = redis
         self._cap = cap
-        self._admit = Script(redis, makes_room=False, around=_in_time)
+        self._admit = Script(redis, makes_room=False, around=in_time)
         self._settle = Script(redis, makes_room=True)
         self._in_hand: defaultdict[str, set[str]] = defaultdict(set)
         self._look_at: defaultdict[str, float] = defaultdict(float)
@@ -238,7 +239,7 @@ class EngineClient:
         Raises:
             EngineUnavailableError: Redis did not answer in time.
         """
-        async with _in_time():
+        async with in_time():
             await self._redis.set(keys.cancel(job_id), 1, ex=keys.CANCEL_TTL_S)
 
     async def outcomes(
@@ -280,7 +281,7 @@ class EngineClient:
         Raises:
             EngineUnavailableError: Redis did not answer in time.
         """
-        async with _in_time():
+        async with in_time():
             beats = await living(self._redis)
         return {cell: lineup for beat in beats for cell, lineup in beat.lineups.items()}
 
@@ -299,7 +300,7 @@ class EngineClient:
         if champions and expected not in champions:
             raise ChampionChangedError(f"{expected} is not the {cell} champion")
         order = Order(cell=cell, expected=expected)
-        async with _in_time():
+        async with in_time():
             await orders.give(self._redis, order)
         try:
             async with asyncio.timeout(ROLLBACK_S):
@@ -309,7 +310,7 @@ class EngineClient:
                 f"{expected} still is the {cell} champion after {ROLLBACK_S:.0f} s"
             ) from None
         finally:
-            async with _in_time():
+            async with in_time():
                 await orders.withdraw(self._redis, order)
 
     async def _replaced(self, order: Order) -> str:
@@ -324,7 +325,7 @@ class EngineClient:
 
     async def _champions(self, cell: Cell) -> list[str]:
         """The champions that living engines of a cell have; one on each, as a rule the same."""
-        async with _in_time():
+        async with in_time():
             beats = await living(self._redis)
         return [beat.cells[cell] for beat in beats if cell in beat.cells]
 
@@ -334,7 +335,7 @@ class EngineClient:
         Raises:
             EngineUnavailableError: Redis did not answer in time.
         """
-        async with _in_time():
+        async with in_time():
             return await latest(self._redis)
 
     async def depth(self) -> dict[Lane, int]:
@@ -343,7 +344,7 @@ class EngineClient:
         Raises:
             EngineUnavailableError: Redis did not answer in time.
         """
-        async with _in_time(), self._redis.pipeline(transaction=False) as pipe:
+        async with in_time(), self._redis.pipeline(transaction=False) as pipe:
             for lane in LANES:
                 pipe.xlen(keys.jobs(lane))
             return dict(zip(LANES, await pipe.execute(), strict=True))
@@ -378,8 +379,12 @@ class EngineClient:
 
 
 @asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """Give Redis `ANSWER_S` seconds for what is done inside."""
+async def in_time() -> AsyncIterator[None]:
+    """Give Redis `ANSWER_S` seconds for what is done inside.
+
+    Raises:
+        EngineUnavailableError: that was not enough, or it cannot be spoken to at all.
+    """
     try:
         async with asyncio.timeout(ANSWER_S):
             yield

@@ -6,7 +6,7 @@
     yuefu:job:<job id>           string  48 h    "waiting" or "done": admitted once, answered once
     yuefu:cancel:<job id>        string  1 h     set when nobody wants the job any more
     yuefu:replies:<client>       stream  48 h    outcomes for one client, until it dealt with them
-    yuefu:dead                   stream  none    jobs that were buried, for a person to look at
+    yuefu:dead                   stream  none    jobs that were buried, to look at and to retry
     yuefu:engines                set     none    names of the workers that have ever beaten
     yuefu:engine:<worker>        string  5 s     a worker's heartbeat: its cells, slots and start
     yuefu:rollback:<cell>        string  60 s    an order: put the champion before back
@@ -35,7 +35,10 @@ GROUP: Final = "yuefu"
 """The consumer group of every stream that is read by more than one process."""
 
 DEAD: Final = f"{PREFIX}dead"
-"""Stream: what was buried, with the reason. Kept to about `DEAD_LENGTH` entries."""
+"""Stream: what was buried, with the reason (`engine.dead`). Kept to about `DEAD_LENGTH` entries.
+
+A job has the fields lane, id, job (JSON), why and attempts; an outcome that could not be read has
+client, outcome and why."""
 
 DEAD_LENGTH: Final = 10_000
 """A flood of bad jobs must not fill the memory that good ones need; the newest are kept."""

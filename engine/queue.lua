@@ -345,6 +345,28 @@ function verbs.bury(keys, args)
   return first and 1 or 0
 end
 
+-- KEYS: dead, lane's stream, job, its cancel flag.
+-- ARGV: dead entry's id, job id, client, job, job TTL s, cap.
+-- Returns 'revived'; or 'gone' where it is not buried any more, 'waiting' where the job is in its
+-- lane, 'full' where that holds `cap` jobs, and then nothing has changed. The job may be answered
+-- again: what it was answered with was that it is buried.
+function verbs.revive(keys, args)
+  local dead, stream, job_key, cancel_key = unpack(keys)
+  local entry_id, id, client, job, job_ttl_s, cap = unpack(args)
+  if #redis.call('XRANGE', dead, entry_id, entry_id) == 0 then
+    return 'gone'
+  elseif redis.call('GET', job_key) == 'waiting' then
+    return 'waiting'
+  elseif redis.call('XLEN', stream) >= tonumber(cap) then
+    return 'full'
+  end
+  redis.call('SET', job_key, 'waiting', 'EX', job_ttl_s)
+  redis.call('DEL', cancel_key)
+  redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job)
+  redis.call('XDEL', dead, entry_id)
+  return 'revived'
+end
+
 -- KEYS: replies. ARGV: consumer, count, idle ms after which an entry is taken from its consumer,
 -- whether to look for such entries, then the ids of those that this consumer is still at work on.
 -- Returns {entries, {last id} if there are none}, an entry being {id, fields}.

@@ -325,7 +325,8 @@ class Queue:
             keys.JOB_TTL_S,
             keys.REPLIES_TTL_S,
             keys.DEAD_LENGTH,
-            *("lane", entry.lane, "job", entry.job, "why", why, "attempts", entry.attempt),
+            *("lane", entry.lane, "id", entry.job_id, "job", entry.job),
+            *("why", why, "attempts", entry.attempt),
         )
         _log.warning("! buried", action="job.bury", job=entry.job_id, why=why)
         return bool(first)
