@@ -9,7 +9,7 @@ from arq.worker import Worker
 
 from benchmarks.roundtrips import POEM, REQUEST, Figures, Load, drive, main
 
-POLL_S = 0.002
+POLL_S = 0.005
 """How often the worker looks for jobs and a caller for its result: of 0.5 s (arq's usual), 50, 10,
 5, 2 and 1 ms the one with the best rate at 64 in flight."""
 

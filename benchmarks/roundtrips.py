@@ -74,10 +74,12 @@ async def _drive(ask: Ask, load: Load, *, first: int) -> Figures:
             answered = time.perf_counter()
             if after is not None:
                 await after()
-            if measure_from <= began and time.perf_counter() <= ends:
+            if measure_from <= time.perf_counter() <= ends:
                 took.append(answered - began)
 
     await asyncio.gather(*(caller() for _ in range(load.in_flight)))
+    if not took:
+        raise RuntimeError(f"no job of {load.in_flight} in flight ended within {load.seconds} s")
     took.sort()
     return Figures(
         in_flight=load.in_flight,

@@ -360,7 +360,7 @@ class EngineClient:
             self._look_at[client] = now + DELIVERY_LEASE_MS / 1000 / LOOKS_PER_LEASE
             args += self._in_hand[client]
         call = Call(verb="collect", keys=[keys.replies(client)], args=args)
-        [(entries, last_ids)] = await self._settle.run([call])
+        entries, last_ids = await self._settle.share(call)
         return entries, last_ids
 
     async def _delivery(self, client: str, entry: str, flat: list[bytes]) -> Delivery | None:

@@ -137,7 +137,7 @@ def put_call(job: Job, quotas: Sequence[Quota] = (), *, cap: int = CAP) -> Call:
         job.client,
         job.to_json(),
         job.deadline_ms or time.time_ns() // 1_000_000 + NO_DEADLINE_MS,
-        json.dumps([_limits(quota) for quota in quotas]),
+        json.dumps([_limits(quota) for quota in quotas]) if quotas else "[]",
     )
     return Call(verb="put", keys=names, args=args)
 
