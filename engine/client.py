@@ -218,6 +218,7 @@ class EngineClient:
         self._settle = Script(redis, makes_room=True)
         self._in_hand: defaultdict[str, set[str]] = defaultdict(set)
         self._look_at: defaultdict[str, float] = defaultdict(float)
+        self._last_id: dict[str, bytes] = {}
 
     async def put(self, job: Job, quotas: Sequence[Quota] = ()) -> Admission:
         """Ask for a poem on account of `quotas`. Putting the same job again is safe at any time.
@@ -251,11 +252,13 @@ class EngineClient:
         not `done` stays in this object's hands for as long as this is called often; what a dead
         consumer had in its hands is given out again after `DELIVERY_LEASE_MS`.
         """
-        entries, last_ids = await self._collect(client, consumer, count)
+        entries: list[tuple[bytes, list[bytes]]] = []
+        if wait_ms == 0 or client not in self._last_id or self._looks(client):
+            entries = await self._collect(client, consumer, count)
         if not entries and wait_ms > 0:
-            streams: dict[Any, Any] = {keys.replies(client): last_ids[0]}
+            streams: dict[Any, Any] = {keys.replies(client): self._last_id[client]}
             await self._redis.xread(streams, count=1, block=min(wait_ms, MAX_BLOCK_MS))
-            entries, _ = await self._collect(client, consumer, count)
+            entries = await self._collect(client, consumer, count)
         found = [await self._delivery(client, entry.decode(), flat) for entry, flat in entries]
         deliveries = [delivery for delivery in found if delivery is not None]
         self._in_hand[client].update(delivery.entry for delivery in deliveries)
@@ -349,19 +352,24 @@ class EngineClient:
                 pipe.xlen(keys.jobs(lane))
             return dict(zip(LANES, await pipe.execute(), strict=True))
 
+    def _looks(self, client: str) -> bool:
+        """Whether it is time to say what is in hand, and to look for what others left."""
+        return time.monotonic() >= self._look_at[client]
+
     async def _collect(
         self, client: str, consumer: str, count: int
-    ) -> tuple[list[tuple[bytes, list[bytes]]], list[bytes]]:
-        args: list[str | int] = [consumer, count, DELIVERY_LEASE_MS]
-        now = time.monotonic()
-        looks = now >= self._look_at[client]
-        args.append(int(looks))
+    ) -> list[tuple[bytes, list[bytes]]]:
+        looks = self._looks(client)
+        args: list[str | int] = [consumer, count, DELIVERY_LEASE_MS, int(looks)]
         if looks:
-            self._look_at[client] = now + DELIVERY_LEASE_MS / 1000 / LOOKS_PER_LEASE
+            self._look_at[client] = time.monotonic() + DELIVERY_LEASE_MS / 1000 / LOOKS_PER_LEASE
             args += self._in_hand[client]
         call = Call(verb="collect", keys=[keys.replies(client)], args=args)
         entries, last_ids = await self._settle.share(call)
-        return entries, last_ids
+        self._last_id.pop(client, None)
+        if last_ids:
+            [self._last_id[client]] = last_ids
+        return list(entries)
 
     async def _delivery(self, client: str, entry: str, flat: list[bytes]) -> Delivery | None:
         """One entry as a delivery; one that cannot be read is set aside for a person to look at."""

@@ -113,7 +113,7 @@ local function last_id(stream)
   end
 end
 
--- Asked for only where there was nothing to read.
+-- Asked for only where there was no more to read.
 local function last_ids(streams)
   local ids = {}
   for i, stream in ipairs(streams) do
@@ -248,7 +248,7 @@ end
 -- ARGV: worker, count, lease ms, whether it holds jobs, whether to look for dead workers' jobs,
 -- prefix of cancel flags.
 -- Returns {entries, whether a suspect waits until the worker is empty, last id of each stream if
--- there are no entries}, an entry being {lane's index, id, deliveries, fields}.
+-- they were read to their ends}, an entry being {lane's index, id, deliveries, fields}.
 function verbs.take(streams, args)
   local worker, count, lease_ms, busy, recover, cancel_prefix = unpack(args)
   local taken, suspect_waits = {}, false
@@ -295,12 +295,14 @@ function verbs.take(streams, args)
       alone = recover_lane(lane)
     end
   end
+  local read_all = not alone and not suspect_waits
   for lane = 1, #streams do
-    if not alone and not suspect_waits and #taken < count then
-      give(lane, read_new(streams[lane], worker, count - #taken), 1)
-    end
+    local room = count - #taken
+    local entries = read_all and room > 0 and read_new(streams[lane], worker, room) or {}
+    give(lane, entries, 1)
+    read_all = read_all and #entries < room
   end
-  return {taken, suspect_waits and 1 or 0, #taken == 0 and last_ids(streams) or {}}
+  return {taken, suspect_waits and 1 or 0, read_all and last_ids(streams) or {}}
 end
 
 -- KEYS: lanes' streams. ARGV: worker, then pairs of a lane's index and an entry's id.
@@ -369,7 +371,7 @@ end
 
 -- KEYS: replies. ARGV: consumer, count, idle ms after which an entry is taken from its consumer,
 -- whether to look for such entries, then the ids of those that this consumer is still at work on.
--- Returns {entries, {last id} if there are none}, an entry being {id, fields}.
+-- Returns {entries, {last id} if there are no more}, an entry being {id, fields}.
 function verbs.collect(keys, args)
   local stream = keys[1]
   local consumer, count, idle_ms, recover = unpack(args)
@@ -388,7 +390,7 @@ function verbs.collect(keys, args)
       entries[#entries + 1] = entry
     end
   end
-  return {entries, #entries == 0 and last_ids(keys) or {}}
+  return {entries, #entries < count and last_ids(keys) or {}}
 end
 
 -- KEYS: replies. ARGV: entry's id. The client has dealt with it.

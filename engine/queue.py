@@ -184,6 +184,7 @@ class Queue:
         self._holds: dict[str, _Hold] = {}
         self._suspect_waits = False
         self._recover_at_ms = 0.0
+        self._last_ids: list[bytes] | None = None
 
     async def take(self, count: int, *, wait_ms: int = 0) -> list[Lease]:
         """Lease up to `count` jobs: those of dead workers first, then chat, then bulk.
@@ -198,10 +199,13 @@ class Queue:
         if any(hold.suspect for hold in self._holds.values()):
             await _pause(wait_ms)
             return []
-        entries, last_ids = await self._take(count)
+        entries: list[_Entry] = []
+        # Where the lanes' ends are known, waiting there is a look for more as well.
+        if wait_ms == 0 or self._last_ids is None or self._recovers():
+            entries = await self._take(count)
         if not entries and wait_ms > 0:
-            await self._wait(last_ids, min(wait_ms, MAX_BLOCK_MS))
-            entries, _ = await self._take(count)
+            await self._wait(min(wait_ms, MAX_BLOCK_MS))
+            entries = await self._take(count)
         leases = [lease for entry in entries if (lease := await self._accept(entry))]
         self._hold(leases)
         return leases
@@ -220,7 +224,11 @@ class Queue:
         return first
 
     async def finish_all(self, done: Sequence[tuple[Lease, Outcome]]) -> list[bool]:
-        """`finish` for many jobs in one round trip; in their order, whether each was the first."""
+        """`finish` for many jobs in one round trip; in their order, whether each was the first.
+
+        Raises:
+            redis.exceptions.RedisError: one was not finished, or who knows; doing it again is safe.
+        """
         replies = await self._script.run([_finish(*one) for one in done])
         for lease, _ in done:
             self._holds.pop(lease.entry, None)
@@ -255,9 +263,21 @@ class Queue:
         self._holds.pop(lease.entry, None)
         return first
 
-    async def _take(self, count: int) -> tuple[list[_Entry], list[bytes]]:
-        """One run of the script: the entries, or else the last id of each lane."""
-        recover = self._suspect_waits or _now_ms() >= self._recover_at_ms
+    def _recovers(self) -> bool:
+        """Whether it is time to look for the jobs of dead workers."""
+        return self._suspect_waits or _now_ms() >= self._recover_at_ms
+
+    async def _take(self, count: int) -> list[_Entry]:
+        """What can be taken now: nothing only where there is nothing, or a suspect waits."""
+        while True:
+            entries = await self._take_once(count)
+            # Else all that it read was cancelled.
+            if entries or self._last_ids is not None or self._suspect_waits:
+                return entries
+
+    async def _take_once(self, count: int) -> list[_Entry]:
+        """One run of the script; notes where the lanes end, if that was reached."""
+        recover = self._recovers()
         taken, suspect_waits, last_ids = await self._call(
             "take",
             _LANE_KEYS,
@@ -273,14 +293,15 @@ class Queue:
         # Where a dead worker left one job there may be more.
         if recover and not any(entry.attempt > 1 for entry in entries):
             self._recover_at_ms = _now_ms() + RECOVER_EVERY_MS
-        return entries, last_ids
+        self._last_ids = last_ids or None
+        return entries
 
-    async def _wait(self, last_ids: list[bytes], wait_ms: int) -> None:
-        """Wait until a job comes after `last_ids`. It is not taken: only `_take` takes."""
-        if self._suspect_waits:
+    async def _wait(self, wait_ms: int) -> None:
+        """Wait until a job comes that `_take` has not seen. It is not taken: only `_take` takes."""
+        if self._suspect_waits or self._last_ids is None:
             await _pause(wait_ms)
             return
-        streams: dict[Any, Any] = dict(zip(_LANE_KEYS, last_ids, strict=True))
+        streams: dict[Any, Any] = dict(zip(_LANE_KEYS, self._last_ids, strict=True))
         await self._redis.xread(streams, count=1, block=wait_ms)
 
     async def _accept(self, entry: _Entry) -> Lease | None:

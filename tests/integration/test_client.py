@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import time
 
 import pytest
 from redis import exceptions
@@ -66,6 +67,24 @@ async def test_a_waiting_client_gets_an_outcome_when_it_comes(redis: Redis, clie
     await answer(redis, "a")
     [delivery] = await waiting
     assert delivery.outcome.job_id == "a"
+
+
+async def test_a_client_that_knows_the_end_of_its_replies_misses_nothing(
+    redis: Redis, client: EngineClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.client.DELIVERY_LEASE_MS", 60_000)
+    assert await client.outcomes("bot", "one") == []
+    for round_ in range(3):
+        names = [f"{round_}:{n}" for n in range(5)]
+        await answer(redis, *names)
+        began = time.monotonic()
+        told = [
+            delivery.outcome.job_id
+            for _ in range(3)
+            for delivery in await client.outcomes("bot", "one", count=2, wait_ms=1000)
+        ]
+        assert told == names
+        assert time.monotonic() - began < 0.9
 
 
 async def test_what_a_dead_consumer_had_in_hand_is_given_out_again(

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from engine import keys
 from engine.client import EngineClient
 from engine.jobs import Failure, Lane, Outcome, Poem, Reason
-from engine.queue import Admitted, Lease, Queue
+from engine.queue import LANES, Admitted, Lease, Queue
 from engine.quotas import Quota, Whose
 from tests.fakes.jobs import a_failure, a_job, a_poem
 from tests.fakes.waiting import until
@@ -130,6 +130,51 @@ async def test_a_waiting_worker_gets_a_job_when_it_comes(
     began = time.monotonic()
     [lease] = await waiting
     assert lease.job.id == "a"
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("recover_every_ms", [0, 60_000])
+async def test_jobs_behind_cancelled_ones_are_not_waited_for(
+    client: EngineClient, queue: Queue, monkeypatch: pytest.MonkeyPatch, recover_every_ms: int
+):
+    monkeypatch.setattr("engine.queue.RECOVER_EVERY_MS", recover_every_ms)
+    assert await queue.take(2) == []
+    for number in range(5):
+        await client.put(a_job(f"{number}"))
+        await client.cancel(f"{number}")
+    await client.put(a_job("wanted"))
+    began = time.monotonic()
+    [lease] = await queue.take(2, wait_ms=1000)
+    assert lease.job.id == "wanted"
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_worker_that_knows_its_lanes_ends_misses_nothing(
+    client: EngineClient, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.queue.RECOVER_EVERY_MS", 60_000)
+    assert await queue.take(2) == []
+    for round_ in range(3):
+        names = [f"{round_}:{lane}:{n}" for lane in LANES for n in range(3)]
+        for name in names:
+            await client.put(a_job(name, lane=Lane(name.split(":")[1])))
+        began = time.monotonic()
+        taken = [lease.job.id for _ in range(3) for lease in await queue.take(2, wait_ms=1000)]
+        assert taken == names
+        assert time.monotonic() - began < 0.9
+
+
+async def test_after_a_suspect_the_others_come_at_once(client: EngineClient, redis: Redis):
+    await client.put(a_job("suspect"))
+    await kill_workers_with(redis, "suspect", 2)
+    await client.put(a_job("next"))
+    worker = a_worker(redis, "survivor")
+    await until_the_lease_of(redis, Lane.CHAT)
+    [suspect] = await worker.take(5)
+    assert suspect.suspect
+    await worker.finish(suspect, a_poem(suspect.job))
+    began = time.monotonic()
+    assert [lease.job.id for lease in await worker.take(5, wait_ms=1000)] == ["next"]
     assert time.monotonic() - began < 0.5
 
 
