@@ -8,8 +8,9 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 POEM = {
     "text": "月落空江夜，風吹遠樹秋。故人千里外，一葉下汀洲。",
@@ -90,8 +91,8 @@ async def _drive(ask: Ask, load: Load, *, first: int) -> Figures:
 
 
 def main(
-    work: Callable[[str], Awaitable[None]],
-    asking: Callable[[str, Sequence[Load]], Awaitable[list[Figures]]],
+    work: Callable[[str], Coroutine[Any, Any, None]],
+    asking: Callable[[str, Sequence[Load]], Coroutine[Any, Any, list[Figures]]],
 ) -> None:
     """`MODULE work URL` until killed, or `MODULE ask URL LOADS SECONDS`, which prints figures."""
     parser = argparse.ArgumentParser()
@@ -101,19 +102,11 @@ def main(
     parser.add_argument("seconds", nargs="?", type=float, default=1.0)
     options = parser.parse_args()
     if options.role == "work":
-        asyncio.run(_forever(work(options.url)))
+        asyncio.run(work(options.url))
         return
     loads = [
         Load(in_flight=int(number), seconds=options.seconds)
         for number in options.in_flight.split(",")
     ]
-    figures = asyncio.run(_figures(asking(options.url, loads)))
+    figures = asyncio.run(asking(options.url, loads))
     print(json.dumps([asdict(one) for one in figures]))
-
-
-async def _forever(work: Awaitable[None]) -> None:
-    await work
-
-
-async def _figures(asking: Awaitable[list[Figures]]) -> list[Figures]:
-    return await asking
