@@ -297,10 +297,14 @@ function verbs.take(streams, args)
   end
   local read_all = not alone and not suspect_waits
   for lane = 1, #streams do
-    local room = count - #taken
-    local entries = read_all and room > 0 and read_new(streams[lane], worker, room) or {}
-    give(lane, entries, 1)
-    read_all = read_all and #entries < room
+    local ended = false
+    -- Again where some were cancelled: whoever gets none waits behind the last entry.
+    while read_all and not ended do
+      local room = count - #taken
+      local entries = room > 0 and read_new(streams[lane], worker, room) or {}
+      give(lane, entries, 1)
+      ended, read_all = #entries < room, #taken < count
+    end
   end
   return {taken, suspect_waits and 1 or 0, read_all and last_ids(streams) or {}}
 end

@@ -268,14 +268,6 @@ class Queue:
         return self._suspect_waits or _now_ms() >= self._recover_at_ms
 
     async def _take(self, count: int) -> list[_Entry]:
-        """What can be taken now: nothing only where there is nothing, or a suspect waits."""
-        while True:
-            entries = await self._take_once(count)
-            # Else all that it read was cancelled.
-            if entries or self._last_ids is not None or self._suspect_waits:
-                return entries
-
-    async def _take_once(self, count: int) -> list[_Entry]:
         """One run of the script; notes where the lanes end, if that was reached."""
         recover = self._recovers()
         taken, suspect_waits, last_ids = await self._call(
