@@ -55,9 +55,15 @@ class Tradition:
 
     def holds(self, line: str) -> bool:
         """Whether a folded line stands in the corpus (surely, where it does)."""
-        value = np.uint32(hash_line(line))
-        place = int(np.searchsorted(self.lines, value))
-        return place < len(self.lines) and bool(self.lines[place] == value)
+        return self.holds_any([line])
+
+    def holds_any(self, lines: Iterable[str]) -> bool:
+        """Whether any of these folded lines does."""
+        if not len(self.lines):
+            return False
+        values = np.fromiter(map(hash_line, lines), dtype=np.uint32)
+        places = np.searchsorted(self.lines, values)
+        return bool((self.lines.take(places, mode="clip") == values).any())
 
     def association(self, one: Sequence[int], other: Sequence[int]) -> float:
         """Mean PPMI of the characters of `one` with those of `other`, in nats; 0 for none."""

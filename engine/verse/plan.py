@@ -5,10 +5,12 @@ characters (an opening) admit. So the length of a poem and the constraint at eac
 are known when it starts, and the step that writes it never has to look back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import accumulate
 from random import Random
+from typing import Generic, Self, TypeVar
 
 from engine.verse.forms import FORMS, Form, FormName
 from engine.verse.rhymes import NARROW_GROUPS, RHYME_GROUPS
@@ -21,6 +23,8 @@ from engine.verse.templates import (
     templates,
 )
 from engine.verse.tones import Readings, Tone
+
+Option = TypeVar("Option")
 
 Given = Mapping[int, Readings]
 """Characters fixed by the request: place in the poem, counted from 0, to what it can be read as."""
@@ -94,6 +98,84 @@ class Plan:
         return column == self.form.line_length - 1 and self.template.kinds[line].rhymes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Every plan that admits what was asked, to draw from by `Priors`.
+
+    Made once for a request, however many plans are drawn.
+    """
+
+    openings: "Weighted[_Course]"
+    """The templates, with what goes with each."""
+
+    @classmethod
+    def of(
+        cls, form_name: FormName, given: Given, priors: Priors, *, rhyme: str | None = None
+    ) -> Self:
+        """The plans that admit `given`, in `rhyme` if one is asked for.
+
+        Raises:
+            NoTemplateError: no template admits the given characters, or none in that rhyme.
+        """
+        found = list(_admissible(FORMS[form_name], given, rhyme))
+        if not found:
+            raise explain_refusal(form_name, given, rhyme=rhyme)
+        courses = [
+            _Course(
+                template=template,
+                lines=tuple(
+                    Weighted.of(
+                        [pattern for _, pattern in options],
+                        [priors.patterns[kind][order] for order, _ in options],
+                    )
+                    for kind, options in zip(template.kinds, lines, strict=True)
+                ),
+                rhymes=Weighted.of(groups, [priors.rhymes.get(group, 0.0) for group in groups]),
+            )
+            for template, groups, lines in found
+        ]
+        kinds = [course.template.kinds[0] for course in courses]
+        return cls(
+            openings=Weighted.of(courses, [priors.openings.get(kind, 0.0) for kind in kinds])
+        )
+
+    def draw(self, random: Random) -> Plan:
+        """One of them, by chance."""
+        course = self.openings.draw(random)
+        patterns = tuple(line.draw(random) for line in course.lines)
+        return Plan(template=course.template, patterns=patterns, rhyme=course.rhymes.draw(random))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted(Generic[Option]):
+    """Options, and how often each is to be drawn."""
+
+    options: tuple[Option, ...]
+    """At least one."""
+    sums: tuple[float, ...]
+    """The weights of the options up to each."""
+
+    @classmethod
+    def of(cls, options: Sequence[Option], weights: Sequence[float]) -> Self:
+        """These options; one of weight 0 is drawn where there is nothing else."""
+        return cls(
+            options=tuple(options), sums=tuple(accumulate(weight + 1e-9 for weight in weights))
+        )
+
+    def draw(self, random: Random) -> Option:
+        """One of them, by chance."""
+        return random.choices(self.options, cum_weights=self.sums)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """One template, with what it admits."""
+
+    template: Template
+    lines: tuple[Weighted[Pattern], ...]
+    rhymes: Weighted[str]
+
+
 def make_plan(
     form_name: FormName,
     given: Given,
@@ -107,19 +189,7 @@ def make_plan(
     Raises:
         NoTemplateError: no template admits the given characters, or none in the rhyme asked for.
     """
-    form = FORMS[form_name]
-    options = list(_admissible(form, given, rhyme))
-    if not options:
-        raise explain_refusal(form_name, given, rhyme=rhyme)
-    template, groups, choices = random.choices(
-        options, [priors.openings.get(option[0].kinds[0], 0.0) + 1e-9 for option in options]
-    )[0]
-    chosen = tuple(
-        random.choices(line, [priors.patterns[kind][index] + 1e-9 for index, _ in line])[0][1]
-        for kind, line in zip(template.kinds, choices, strict=True)
-    )
-    weights = [priors.rhymes.get(group, 0.0) + 1e-9 for group in groups]
-    return Plan(template=template, patterns=chosen, rhyme=random.choices(groups, weights)[0])
+    return Choices.of(form_name, given, priors, rhyme=rhyme).draw(random)
 
 
 def admits(form_name: FormName, given: Given, *, rhyme: str | None = None) -> bool:
@@ -167,12 +237,12 @@ def _unrhymed_place(form: Form, given: Given, rhyme: str | None) -> int | None:
     return None
 
 
-_Choices = list[tuple[int, Pattern]]
+_Patterns = list[tuple[int, Pattern]]
 
 
 def _admissible(
     form: Form, given: Given, rhyme: str | None
-) -> Iterator[tuple[Template, list[str], list[_Choices]]]:
+) -> Iterator[tuple[Template, list[str], list[_Patterns]]]:
     """Each template that admits `given`, with its rhyme groups and every line's patterns."""
     if rhyme is not None and is_narrow(rhyme, form):
         return
@@ -186,7 +256,7 @@ def _admissible(
             yield template, groups, choices
 
 
-def _line_choices(kind: LineKind, line_length: int, index: int, given: Given) -> _Choices:
+def _line_choices(kind: LineKind, line_length: int, index: int, given: Given) -> _Patterns:
     fixed = _given_in_line(index, line_length, given)
     return [
         (order, pattern)
