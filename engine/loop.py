@@ -1,6 +1,13 @@
 """The engine: take jobs from the queue, write their poems side by side, finish each when done.
 
-take ──> writers (one a checkpoint): schedule, run, postprocess ──> finish
+    this event loop                          the stepper's thread
+    take ──── job, writer ─────────────────> schedule ─> run ─> postprocess ──┐
+    finish <─ outcomes ───────────────────────────────────────────────────────┘
+    renew, drop what nobody wants any more
+
+Neither side waits for the other: while Redis is asked, the poems are written, and while they are
+written, Redis is asked. A job's lease is kept until Redis has confirmed its outcome, so whatever
+dies, a job comes back; an error in the thread ends the engine.
 
 Which checkpoints serve may change at any time (`appoint`): jobs taken from then on go to the new
 writers. A writer never changes, and those that are no longer appointed finish the poems that they
@@ -9,29 +16,53 @@ began, so each poem is written by one model.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import RedisError
 
 from engine.checkpoint import Checkpoint
-from engine.jobs import Cell, Job, Outcome, Poem, Reason
+from engine.jobs import Cell, Failure, Outcome, Poem, Reason
 from engine.linear import Precision
 from engine.queue import Lease, Queue
 from engine.routes import Lineup
+from engine.stepper import Stepper
 from engine.writer import Writer, failure
 
 WAIT_MS = 500
 """How long an idle engine waits for a job before it looks around."""
 RENEWALS_PER_LEASE = 4
 """Leases are renewed this often before they would run out."""
+LOOK_S = 0.25
+"""How often is asked which of the running jobs nobody wants any more."""
+RETRY_S = 0.2
+"""How long Redis is left alone after it did not answer."""
+FEWEST_CANDIDATES = 4
+"""Where many jobs come at once, the rows are shared out, down to so many candidates a job."""
+AHEAD = 8
+"""Jobs for one in so many of the rows are taken before there is room: they are there when a row
+is free, and the step need not wait for Redis to fill it."""
 
 _log = structlog.get_logger(__name__)
 
-FEWEST_CANDIDATES = 4
-"""Where many jobs come at once, the rows are shared out, down to so many candidates a job."""
+
+@dataclass(kw_only=True)
+class _Held:
+    """A job in this engine's hands."""
+
+    lease: Lease
+    """What lets it be here."""
+    since_s: float
+    """When it was taken, on the monotonic clock."""
+    rows: int = 0
+    """Rows that are kept for it."""
+    outcome: Outcome | None = None
+    """What became of it; None until it is written, and where it was dropped."""
+    over: bool = False
+    """Whether Redis is to be told that it has ended."""
+    unwanted: bool = False
+    """Whether its client wants no outcome any more."""
 
 
 class Engine:
@@ -49,18 +80,18 @@ class Engine:
         self.queue = queue
         self.slots = slots
         self.candidates = min(candidates, slots)
+        self.fewest = min(FEWEST_CANDIDATES, self.candidates)
         self.device = device
         self.precision = precision
         self.lineups: Mapping[Cell, Lineup[Writer]] = {}
         """Who writes for each cell from now on."""
-        self.writers: list[Writer] = []
-        """They, and those who finish what they began before others were appointed."""
-        self._leases: dict[str, Lease] = {}
-        self._started: dict[str, float] = {}
-        self._rows: dict[str, int] = {}
-        self._assigned: deque[tuple[Writer, Job]] = deque()
-        self._work = asyncio.Event()
+        self._stepper = Stepper(slots=slots, ended=self._receive, dropped=self._end)
+        self._jobs: dict[str, _Held] = {}
+        self._free = slots + slots // AHEAD
         self._stopping = False
+        self._room = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._empty = asyncio.Event()
 
     def hire(self, checkpoint: Checkpoint) -> Writer:
         """A writer for this engine, who may then be appointed; takes a while, in any thread."""
@@ -68,16 +99,20 @@ class Engine:
             checkpoint,
             slots=self.slots,
             candidates=self.candidates,
+            fewest=self.fewest,
             device=self.device,
             precision=self.precision,
         )
 
     def appoint(self, lineups: Mapping[Cell, Lineup[Writer]]) -> None:
-        """Have these writers write from now on; between two steps, the others leave once idle."""
+        """Have these writers write what is taken from now on."""
         self.lineups = lineups
-        appointed = [writer for lineup in lineups.values() for writer in lineup.all]
-        self.writers += [writer for writer in appointed if writer not in self.writers]
-        self._work.set()
+
+    @property
+    def writers(self) -> list[Writer]:
+        """Those who are appointed, and those who finish what they began before."""
+        appointed = [writer for lineup in self.lineups.values() for writer in lineup.all]
+        return appointed + [one for one in self._stepper.busy if one not in appointed]
 
     @property
     def cells(self) -> dict[Cell, str]:
@@ -94,111 +129,132 @@ class Engine:
         }
 
     async def serve(self) -> None:
-        """Serve until `stop`; then finish what is running and return."""
+        """Serve until `stop`; then finish what is running and return.
+
+        Raises:
+            ExceptionGroup: with what a step raised; the leases run out and others do the jobs.
+        """
         async with asyncio.TaskGroup() as tasks:
-            taking = tasks.create_task(self._forever(self.take))
-            renewing = tasks.create_task(self._forever(self._renew))
-            while not self._stopping or self._leases:
-                await self.step()
-            taking.cancel()
-            renewing.cancel()
+            tasks.create_task(self._stepper.run())
+            beside = [
+                tasks.create_task(self._forever(action))
+                for action in (self._finish, self._renew, self._look_for_unwanted)
+            ]
+            while not self._stopping:
+                await self._patiently(self._take)
+            while self._jobs:
+                self._empty.clear()
+                await self._empty.wait()
+            self._stepper.stop()
+            for task in beside:
+                task.cancel()
 
     def stop(self) -> None:
         """Take no more jobs."""
         self._stopping = True
-        self._work.set()
+        self._room.set()
 
-    async def step(self) -> None:
-        """Write one character of every running poem and finish those that are complete."""
-        while self._assigned:
-            writer, job = self._assigned.popleft()
-            writer.add(job)
-        self._let_leavers_go()
-        busy = [writer for writer in self.writers if not writer.idle]
-        if not busy:
-            self._work.clear()
-            await (asyncio.sleep(0) if self._stopping else self._work.wait())
+    async def _take(self) -> None:
+        """Take the jobs for which there is room and give each to the writer of its cell."""
+        if self._free < self.fewest:
+            self._room.clear()
+            await self._room.wait()
             return
-        for writer in busy:
-            outcomes = await asyncio.to_thread(writer.step)
-            await self.finish(outcomes)
-
-    def _let_leavers_go(self) -> None:
-        """Drop the writers that are no longer appointed and have finished, for their memory."""
-        appointed = [writer for lineup in self.lineups.values() for writer in lineup.all]
-        self.writers = [one for one in self.writers if one in appointed or not one.idle]
-
-    async def take(self) -> None:
-        """Take as many jobs as there are free slots and give each to the writer of its cell."""
-        if self._stopping:
-            await asyncio.sleep(WAIT_MS / 1000)
-            return
-        free = self._free()
-        fewest = min(FEWEST_CANDIDATES, self.candidates)
-        if free < fewest:
-            # A slot frees itself within a poem's length; the queue keeps the order meanwhile.
-            await asyncio.sleep(0.005)
-            return
-        leases = await self.queue.take(free // fewest, wait_ms=WAIT_MS)
-        # More may have become free while we waited for jobs.
-        free = self._free()
-        for lease in leases:
-            job = _with_candidates(
-                lease.job, max(fewest, min(self.candidates, free // len(leases)))
-            )
-            self._leases[job.id] = lease
-            self._started[job.id] = time.perf_counter()
-            lineup = self.lineups.get(job.cell)
-            if lineup is None:
-                await self.finish([failure(job, Reason.NO_MODEL)])
+        for lease in await self.queue.take(self._free // self.fewest, wait_ms=WAIT_MS):
+            if lease.job.id in self._jobs:
+                # The lease ran out while Redis was away, and now it is ours again.
+                self._jobs[lease.job.id].lease = lease
             else:
-                writer = lineup.choose(job.id)
-                self._rows[job.id] = writer.rows_of(job)
-                # Added between two steps: a step runs in a thread of its own.
-                self._assigned.append((writer, job))
-                self._work.set()
+                self._begin(lease)
 
-    def _free(self) -> int:
-        return self.slots - sum(self._rows.values())
+    def _begin(self, lease: Lease) -> None:
+        """Give a job to the writer of its cell."""
+        job = lease.job
+        held = self._jobs[job.id] = _Held(lease=lease, since_s=time.monotonic())
+        if (lineup := self.lineups.get(job.cell)) is None:
+            self._receive([failure(job, Reason.NO_MODEL)])
+            return
+        writer = lineup.choose(job.id)
+        held.rows = writer.rows_of(job)
+        self._free -= held.rows
+        self._stepper.begin(job, writer)
 
-    async def finish(self, outcomes: Iterable[Outcome]) -> None:
-        """Send outcomes to their clients and let their leases go."""
+    def _receive(self, outcomes: list[Outcome]) -> None:
+        """Take jobs that are written from the stepper."""
         for outcome in outcomes:
-            lease = self._leases[outcome.job_id]
-            first = await self.queue.finish(lease, outcome)
-            del self._leases[outcome.job_id]
-            self._rows.pop(outcome.job_id, None)
-            took_ms = round(1000 * (time.perf_counter() - self._started.pop(outcome.job_id)))
-            self._note(lease, outcome, first=first, took_ms=took_ms)
+            self._jobs[outcome.job_id].outcome = outcome
+            self._end(outcome.job_id)
 
-    def _note(self, lease: Lease, outcome: Outcome, *, first: bool, took_ms: int) -> None:
+    def _end(self, job_id: str) -> None:
+        """Free the rows of a job at once; it stays ours until Redis knows."""
+        held = self._jobs[job_id]
+        self._free += held.rows
+        held.rows, held.over = 0, True
+        self._room.set()
+        self._ready.set()
+
+    async def _finish(self) -> None:
+        """Tell Redis of all jobs that have ended; what ends meanwhile is the next to go."""
+        ended = [held for held in self._jobs.values() if held.over]
+        if not ended:
+            self._ready.clear()
+            await self._ready.wait()
+            return
+        await self._answer([held for held in ended if not held.unwanted])
+        for held in ended:
+            if held.unwanted:
+                await self.queue.drop(held.lease)
+                self._forget(held)
+
+    async def _answer(self, ended: list[_Held]) -> None:
+        """Send outcomes to their clients, in one round trip."""
+        done = [(held.lease, held.outcome) for held in ended if held.outcome is not None]
+        firsts = await self.queue.finish_all(done)
+        for held, first in zip(ended, firsts, strict=True):
+            self._note(held, first=first)
+            self._forget(held)
+
+    def _forget(self, held: _Held) -> None:
+        del self._jobs[held.lease.job.id]
+        if not self._jobs:
+            self._empty.set()
+
+    def _note(self, held: _Held, *, first: bool) -> None:
         """The one canonical line of a job."""
-        wrote = isinstance(outcome, Poem)
+        outcome = held.outcome
         _log.info(
-            "← poem" if wrote else "! no poem",
+            "← poem" if isinstance(outcome, Poem) else "! no poem",
             action="job.finished",
-            outcome="poem" if isinstance(outcome, Poem) else outcome.reason.value,
-            detail="" if isinstance(outcome, Poem) else outcome.detail,
+            outcome=outcome.reason.value if isinstance(outcome, Failure) else "poem",
+            detail=outcome.detail if isinstance(outcome, Failure) else "",
             first=first,
-            took_ms=took_ms,
-            attempt=lease.attempt,
-            **lease.job.log_context(),
+            took_ms=round(1000 * (time.monotonic() - held.since_s)),
+            attempt=held.lease.attempt,
+            **held.lease.job.log_context(),
         )
 
     async def _renew(self) -> None:
-        await self.queue.renew(list(self._leases.values()))
+        """Keep the leases, also of those that have ended: Redis does not know yet."""
+        await self.queue.renew([held.lease for held in self._jobs.values()])
         await asyncio.sleep(self.queue.lease_ms / 1000 / RENEWALS_PER_LEASE)
 
+    async def _look_for_unwanted(self) -> None:
+        """Stop writing what nobody wants any more."""
+        await asyncio.sleep(LOOK_S)
+        asked = [held.lease for held in self._jobs.values() if not held.unwanted]
+        for job_id in await self.queue.cancelled(asked):
+            if (held := self._jobs.get(job_id)) is not None:
+                held.unwanted = True
+                self._stepper.drop(job_id)
+
     async def _forever(self, action: Callable[[], Awaitable[None]]) -> None:
-        """Repeat `action`; where Redis is away, wait for it rather than die."""
         while True:
-            try:
-                await action()
-            except RedisError as error:
-                _log.warning("! redis", action="engine.redis", error=type(error).__name__)
-                await asyncio.sleep(0.2)
+            await self._patiently(action)
 
-
-def _with_candidates(job: Job, count: int) -> Job:
-    """The job with so many candidates to choose from, unless it names a number itself."""
-    return job if job.candidates is not None else replace(job, candidates=count)
+    async def _patiently(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Do `action`; where Redis is away, wait a moment rather than die."""
+        try:
+            await action()
+        except RedisError as error:
+            _log.warning("! redis", action="engine.redis", error=type(error).__name__)
+            await asyncio.sleep(RETRY_S)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
+from typing import Self
 
 from engine.jobs import Job
 from engine.verse.forms import Form, FormName
-from engine.verse.plan import Plan, Priors, make_plan
+from engine.verse.plan import Choices, Plan, Priors
 from engine.verse.tones import readings
 from engine.vocabulary import UNKNOWN, Vocabulary
 
@@ -48,8 +49,10 @@ class Sequence:
     """The characters, as indices, whose company the poem shall seek."""
     state: State = State.WAITING
     """Where it stands."""
-    position: int = 0
-    """The place to be written next."""
+    row: int = -1
+    """The row it has while it runs."""
+    begun: int = 0
+    """The step, by the scheduler's count, before which it got that row."""
 
     @property
     def form(self) -> Form:
@@ -61,14 +64,53 @@ class Sequence:
         """How many steps it takes: known before the first."""
         return self.form.length
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every place is written."""
-        return self.position >= self.length
 
-    def expired(self, now_ms: int) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.job.deadline_ms is not None and now_ms > self.job.deadline_ms
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What the candidates of one job have in common."""
+
+    job: Job
+    """What was asked."""
+    choices: Choices
+    """The plans that admit what was asked."""
+    given: Mapping[int, Given]
+    """As in `Sequence`."""
+    forbidden: Mapping[int, int]
+    """As in `Sequence`."""
+    theme: tuple[int, ...]
+    """As in `Sequence`."""
+
+    @classmethod
+    def of(cls, job: Job, vocabulary: Vocabulary, priors: Mapping[FormName, Priors]) -> Self:
+        """Understand a job.
+
+        Raises:
+            NoTemplateError: no template of the form admits what was asked.
+        """
+        glyphs, index = job.glyphs, vocabulary.index_as_typed
+        read = {place: readings(glyph) for place, glyph in glyphs.items()}
+        return cls(
+            job=job,
+            choices=Choices.of(job.form, read, priors[job.form], rhyme=job.rhyme),
+            given={place: Given(glyph=one, index=index(one)) for place, one in glyphs.items()},
+            forbidden={
+                place: index(one) for place, one in enumerate(job.unlike) if place not in glyphs
+            },
+            theme=tuple(found for char in job.theme if (found := index(char)) != UNKNOWN),
+        )
+
+    def candidate(self, attempt: int) -> Sequence:
+        """Plan one poem. The same job and `attempt` give the same one."""
+        random = Random(f"{self.job.seed}/{attempt}")
+        plan = self.choices.draw(random)
+        return Sequence(
+            job=self.job,
+            plan=plan,
+            given=self.given,
+            uniforms=tuple(random.random() for _ in range(plan.form.length)),
+            forbidden=self.forbidden,
+            theme=self.theme,
+        )
 
 
 def make_sequence(
@@ -79,29 +121,4 @@ def make_sequence(
     Raises:
         NoTemplateError: no template of the form admits what was asked.
     """
-    random = Random(f"{job.seed}/{attempt}")
-    glyphs = job.glyphs
-    plan = make_plan(
-        job.form,
-        {place: readings(glyph) for place, glyph in glyphs.items()},
-        priors[job.form],
-        random,
-        rhyme=job.rhyme,
-    )
-    return Sequence(
-        job=job,
-        plan=plan,
-        given={
-            place: Given(glyph=glyph, index=vocabulary.index_as_typed(glyph))
-            for place, glyph in glyphs.items()
-        },
-        uniforms=tuple(random.random() for _ in range(plan.form.length)),
-        forbidden={
-            place: vocabulary.index_as_typed(glyph)
-            for place, glyph in enumerate(job.unlike)
-            if place not in glyphs
-        },
-        theme=tuple(
-            index for char in job.theme if (index := vocabulary.index_as_typed(char)) != UNKNOWN
-        ),
-    )
+    return Draft.of(job, vocabulary, priors).candidate(attempt)

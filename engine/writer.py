@@ -6,8 +6,9 @@ Redis nor the clock of an event loop, so `compose`, the benchmarks and `serve` d
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import structlog
 
@@ -15,12 +16,12 @@ from engine.beam import search
 from engine.checkpoint import Checkpoint
 from engine.jobs import Failure, Job, Outcome, Poem, Reason
 from engine.linear import Precision
-from engine.rerank import Candidate, Features, Weights, describe, order, score
+from engine.rerank import Candidate, Weights, describe, order, score
 from engine.runner import Runner, Words
-from engine.scheduler import Scheduler
-from engine.sequence import Sequence, make_sequence
+from engine.scheduler import Party, Scheduler
+from engine.sequence import Draft, Sequence
 from engine.taste import Taste
-from engine.verse.checker import Rule, Violation, check, tone_marks
+from engine.verse.checker import Rule, Violation, check
 from engine.verse.forms import cut_lines
 from engine.verse.plan import NoTemplateError
 
@@ -35,20 +36,24 @@ class _Passed:
     """A candidate that may be shown."""
 
     poem: Poem
-    indices: tuple[int, ...]
-    asked: frozenset[int]
-    features: Features
+    words: Words
+    candidate: Candidate
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Request:
     """A job and its candidates so far."""
 
     job: Job
-    wanted: int
-    """Candidates of one round."""
+    candidates: Iterator[Sequence]
+    """Those to come."""
+    owed: int
+    """Candidates of one round, at the least."""
+    most: int
+    """And at the most, where there are rows to spare."""
     rounds: int = 0
-    running: int = 0
+    written: int = 0
+    """Candidates that are complete."""
     passed: list[_Passed] = field(default_factory=list)
     unsound: int = 0
     """Candidates whose logits were not finite."""
@@ -57,7 +62,10 @@ class _Request:
 
 
 class Writer:
-    """Writes up to `slots` candidates at a time, `candidates` of a job that names no number."""
+    """Writes up to `slots` candidates at a time, `candidates` of a job that names no number.
+
+    Where jobs share the rows it is at the least `fewest`, and more as long as rows are to spare.
+    """
 
     def __init__(
         self,
@@ -65,11 +73,13 @@ class Writer:
         *,
         slots: int,
         candidates: int = 1,
+        fewest: int | None = None,
         device: str = "cpu",
         precision: Precision = Precision.FP32,
     ) -> None:
         self.checkpoint = checkpoint
         self.candidates = candidates
+        self.fewest = candidates if fewest is None else min(fewest, candidates)
         self.scheduler = Scheduler(slots)
         self.runner = Runner(checkpoint, slots=slots, device=device, precision=precision)
         self.weights = Weights()
@@ -83,31 +93,43 @@ class Writer:
         return self.scheduler.idle and not self._refused
 
     def rows_of(self, job: Job) -> int:
-        """How many rows a job takes."""
-        wanted = max(job.candidates or self.candidates, job.count, 1)
-        return min(wanted, self.scheduler.slots)
+        """How many rows a job is owed."""
+        return self._rows(job, self.fewest)
+
+    def _rows(self, job: Job, usual: int) -> int:
+        return min(max(job.candidates or usual, job.count, 1), self.scheduler.slots)
 
     def add(self, job: Job) -> None:
         """Take on a job; its outcome comes from a later `step`."""
-        request = _Request(job=job, wanted=self.rows_of(job))
         try:
-            self._begin(request)
+            draft = Draft.of(job, self.checkpoint.vocabulary, self.checkpoint.priors)
         except NoTemplateError as error:
             self._refused.append(failure(job, Reason.NO_TEMPLATE, str(error)))
-        else:
-            self._requests[job.id] = request
+            return
+        request = self._requests[job.id] = _Request(
+            job=job,
+            candidates=map(draft.candidate, count()),
+            owed=self.rows_of(job),
+            most=self._rows(job, self.candidates),
+        )
+        self._begin(request)
 
-    def step(self) -> list[Outcome]:
-        """Write one character of every running poem; the outcomes that are now ready."""
-        joining, expired = self.scheduler.schedule(now_ms=time.time_ns() // 1_000_000)
-        for sequence in joining:
-            self.runner.join(sequence)
+    def drop(self, job_id: str) -> bool:
+        """Free the rows of a job that nobody wants any more; False if it is not here."""
+        for row in self.scheduler.drop(job_id):
+            self.runner.leave(row)
+        return self._requests.pop(job_id, None) is not None
+
+    def step(self, *, spare: int | None = None) -> list[Outcome]:
+        """Write one character of every running poem; the outcomes that are now ready.
+
+        Of the rows that are owed to nobody `spare` may be used, or all if that is not said.
+        """
+        outcomes = [*self._refused, *self._schedule(spare)]
+        self._refused = []
         if self.scheduler.running:
             self.runner.step()
-        outcomes, self._refused = self._refused, []
-        outcomes += [self._expire(party[0].job) for party in expired]
-        outcomes += self._complete()
-        return outcomes
+        return [*outcomes, *self._complete()]
 
     def write(self, jobs: Iterable[Job]) -> dict[str, Outcome]:
         """The outcomes of `jobs`, written side by side, by the id of each in their order."""
@@ -131,23 +153,25 @@ class Writer:
 
     def _begin(self, request: _Request) -> None:
         """Let one round of candidates wait for their rows."""
-        first = request.rounds * request.wanted
-        party = [
-            make_sequence(
-                request.job,
-                self.checkpoint.vocabulary,
-                self.checkpoint.priors,
-                attempt=first + number,
-            )
-            for number in range(request.wanted)
-        ]
         request.rounds += 1
-        request.running = len(party)
+        party = Party(
+            job=request.job,
+            candidates=request.candidates,
+            owed=request.owed,
+            most=request.most,
+        )
         self.scheduler.add(party)
 
-    def _expire(self, job: Job) -> Failure:
-        del self._requests[job.id]
-        return failure(job, Reason.EXPIRED)
+    def _schedule(self, spare: int | None) -> list[Outcome]:
+        """Give the rows to whose turn it is; the jobs that came too late."""
+        shift = self.scheduler.schedule(time.time_ns() // 1_000_000, spare=spare)
+        for row in shift.leaving:
+            self.runner.leave(row)
+        for sequence in shift.joining:
+            self.runner.join(sequence)
+        for job in shift.expired:
+            del self._requests[job.id]
+        return [failure(job, Reason.EXPIRED) for job in shift.expired]
 
     def _complete(self) -> Iterator[Outcome]:
         for row in self.scheduler.advance():
@@ -156,13 +180,15 @@ class Writer:
             sequence = self.scheduler.leave(row)
             request = self._requests[sequence.job.id]
             self._judge(request, sequence, words)
-            request.running -= 1
-            if not request.running and (outcome := self._conclude(request)) is not None:
+            if self.scheduler.holds(request.job.id):
+                continue
+            if (outcome := self._conclude(request)) is not None:
                 del self._requests[request.job.id]
                 yield outcome
 
     def _judge(self, request: _Request, sequence: Sequence, words: Words) -> None:
         """Keep a complete candidate if it may be shown."""
+        request.written += 1
         if not words.sound:
             request.unsound += 1
             return
@@ -170,21 +196,14 @@ class Writer:
         if faults:
             request.broken |= faults
             return
-        candidate = _candidate(sequence, words)
-        features = describe(candidate, self.checkpoint.vocabulary, self.checkpoint.tradition)
         request.passed.append(
-            _Passed(
-                poem=poem,
-                indices=words.indices,
-                asked=frozenset(candidate.opening),
-                features=features,
-            )
+            _Passed(poem=poem, words=words, candidate=_candidate(sequence, words))
         )
 
     def _conclude(self, request: _Request) -> Outcome | None:
         """The outcome of a job whose candidates are complete; None if a new round begins."""
         job, passed = request.job, request.passed
-        if request.unsound == request.wanted * request.rounds:
+        if request.unsound == request.written:
             return failure(job, Reason.INTERNAL, "the model's logits were not finite")
         if len(passed) < job.count and request.rounds < ROUNDS:
             _log.info(
@@ -206,42 +225,42 @@ class Writer:
         """The candidates that may be shown, from the best to the worst."""
         if len(passed) == 1:
             return [0]
+        known = self.checkpoint
         features, _ = self.taste.complete(
-            [one.indices for one in passed],
-            [one.asked for one in passed],
-            [one.features for one in passed],
+            [one.words.indices for one in passed],
+            [frozenset(one.candidate.opening) for one in passed],
+            [describe(one.candidate, known.vocabulary, known.tradition) for one in passed],
             job.form,
         )
         return order([score(each, self.weights) for each in features])
 
-    def _repeats_the_corpus(self, sequence: Sequence, words: Words) -> bool:
+    def _repeats_the_corpus(self, sequence: Sequence, lines: Collection[str]) -> bool:
         """Whether a line that is not wholly given stands in the corpus."""
-        vocabulary, length = self.checkpoint.vocabulary, sequence.form.line_length
-        return any(
-            not all(place in sequence.given for place in range(first, first + length))
-            and self.checkpoint.tradition.holds(
-                "".join(vocabulary.chars[index] for index in words.indices[first : first + length])
-            )
-            for first in range(0, sequence.length, length)
+        length = sequence.form.line_length
+        return self.checkpoint.tradition.holds_any(
+            line
+            for first, line in zip(range(0, sequence.length, length), lines, strict=True)
+            if not all(place in sequence.given for place in range(first, first + length))
         )
 
     def _poem(self, sequence: Sequence, words: Words) -> tuple[Poem, set[str]]:
         """A complete poem, and the names of the rules it breaks."""
-        job = sequence.job
+        job, length = sequence.job, sequence.form.line_length
         chars = [self.checkpoint.vocabulary.chars[index] for index in words.indices]
+        folded = ["".join(chars[first : first + length]) for first in range(0, len(chars), length)]
         for place, given in sequence.given.items():
             chars[place] = given.glyph
-        lines = cut_lines("".join(chars), sequence.form.line_length)
+        lines = cut_lines("".join(chars), length)
         verdict = check(lines, opening=job.opening)
         faults = {fault.rule.value for fault in verdict.violations if _ours(fault, sequence)}
-        if self._repeats_the_corpus(sequence, words):
+        if self._repeats_the_corpus(sequence, folded):
             faults.add("old_line")
         poem = Poem(
             job_id=job.id,
             lines=lines,
             form=sequence.form.name,
             rhyme=sequence.plan.rhyme,
-            tones=tuple(map(tone_marks, lines)),
+            tones=verdict.tones,
             cell=self.checkpoint.shape.cell,
             checkpoint=self.checkpoint.id,
             seed=job.seed,
