@@ -10,7 +10,6 @@ poem has to do with what was asked for.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from engine.tradition import ENDING_LENGTH, Tradition
 from engine.vocabulary import Vocabulary
@@ -78,13 +77,12 @@ class Weights:
 def describe(candidate: Candidate, vocabulary: Vocabulary, tradition: Tradition) -> Features:
     """The figures of a candidate."""
     chars = [index for line in candidate.lines for index in line]
-    neighbours = [tradition.association(one, other) for one, other in pairwise(candidate.lines)]
     asked = {*candidate.opening, *candidate.theme}
     rest = [index for index in chars if index not in asked]
     endings = [vocabulary.decode(line[-ENDING_LENGTH:]) for line in candidate.lines]
     return Features(
         nats=candidate.nats,
-        company=sum(neighbours) / len(neighbours),
+        company=tradition.company_of_neighbours(candidate.lines),
         repetition=1 - len(set(chars)) / len(chars),
         worn=sum(math.log1p(tradition.endings.get(ending, 0)) for ending in endings) / len(endings),
         relevance=tradition.association(sorted(asked), rest),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
-from typing import Self
 
 from engine.jobs import Job
 from engine.verse.forms import Form, FormName
@@ -80,25 +79,6 @@ class Draft:
     theme: tuple[int, ...]
     """As in `Sequence`."""
 
-    @classmethod
-    def of(cls, job: Job, vocabulary: Vocabulary, priors: Mapping[FormName, Priors]) -> Self:
-        """Understand a job.
-
-        Raises:
-            NoTemplateError: no template of the form admits what was asked.
-        """
-        glyphs, index = job.glyphs, vocabulary.index_as_typed
-        read = {place: readings(glyph) for place, glyph in glyphs.items()}
-        return cls(
-            job=job,
-            choices=Choices.of(job.form, read, priors[job.form], rhyme=job.rhyme),
-            given={place: Given(glyph=one, index=index(one)) for place, one in glyphs.items()},
-            forbidden={
-                place: index(one) for place, one in enumerate(job.unlike) if place not in glyphs
-            },
-            theme=tuple(found for char in job.theme if (found := index(char)) != UNKNOWN),
-        )
-
     def candidate(self, attempt: int) -> Sequence:
         """Plan one poem. The same job and `attempt` give the same one."""
         random = Random(f"{self.job.seed}/{attempt}")
@@ -113,6 +93,43 @@ class Draft:
         )
 
 
+class Planner:
+    """Understands jobs, for one model."""
+
+    def __init__(self, vocabulary: Vocabulary, priors: Mapping[FormName, Priors]) -> None:
+        self._vocabulary = vocabulary
+        self._priors = priors
+        self._free: dict[tuple[FormName, str | None], Choices] = {}
+
+    def draft(self, job: Job) -> Draft:
+        """What all candidates for a job have in common.
+
+        Raises:
+            NoTemplateError: no template of the form admits what was asked.
+        """
+        glyphs, index = job.glyphs, self._vocabulary.index_as_typed
+        return Draft(
+            job=job,
+            choices=self._choices(job, glyphs),
+            given={place: Given(glyph=one, index=index(one)) for place, one in glyphs.items()},
+            forbidden={
+                place: index(one) for place, one in enumerate(job.unlike) if place not in glyphs
+            },
+            theme=tuple(found for char in job.theme if (found := index(char)) != UNKNOWN),
+        )
+
+    def _choices(self, job: Job, glyphs: Mapping[int, str]) -> Choices:
+        """The plans that admit what was asked; where no character was, they are found once."""
+        free, key = not glyphs, (job.form, job.rhyme)
+        if free and key in self._free:
+            return self._free[key]
+        read = {place: readings(glyph) for place, glyph in glyphs.items()}
+        found = Choices.of(job.form, read, self._priors[job.form], rhyme=job.rhyme)
+        if free:
+            self._free[key] = found
+        return found
+
+
 def make_sequence(
     job: Job, vocabulary: Vocabulary, priors: Mapping[FormName, Priors], *, attempt: int = 0
 ) -> Sequence:
@@ -121,4 +138,4 @@ def make_sequence(
     Raises:
         NoTemplateError: no template of the form admits what was asked.
     """
-    return Draft.of(job, vocabulary, priors).candidate(attempt)
+    return Planner(vocabulary, priors).draft(job).candidate(attempt)

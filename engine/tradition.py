@@ -72,6 +72,12 @@ class Tradition:
         left, right = self.vectors[list(one)], self.vectors[list(other)]
         return float(np.maximum(left @ right.T, 0.0).mean())
 
+    def company_of_neighbours(self, lines: Sequence[Sequence[int]]) -> float:
+        """Mean `association` of each of these lines of one length with the next."""
+        vectors = self.vectors[np.array(lines)]  # (N, T, D)
+        together = vectors[:-1] @ vectors[1:].transpose(0, 2, 1)  # (N - 1, T, T)
+        return float(np.maximum(together, 0.0).mean())
+
     def company(self, chars: Sequence[int]) -> npt.NDArray[np.float32]:
         """How much each character of the vocabulary keeps company with `chars`, in nats, (V,)."""
         if not chars:

@@ -19,7 +19,7 @@ from engine.linear import Precision
 from engine.rerank import Candidate, Weights, describe, order, score
 from engine.runner import Runner, Words
 from engine.scheduler import Party, Scheduler
-from engine.sequence import Draft, Sequence
+from engine.sequence import Planner, Sequence
 from engine.taste import Taste
 from engine.verse.checker import Rule, Violation, check
 from engine.verse.forms import cut_lines
@@ -84,6 +84,7 @@ class Writer:
         self.runner = Runner(checkpoint, slots=slots, device=device, precision=precision)
         self.weights = Weights()
         self.taste = Taste.of(checkpoint)
+        self._planner = Planner(checkpoint.vocabulary, checkpoint.priors)
         self._requests: dict[str, _Request] = {}
         self._refused: list[Outcome] = []
 
@@ -102,7 +103,7 @@ class Writer:
     def add(self, job: Job) -> None:
         """Take on a job; its outcome comes from a later `step`."""
         try:
-            draft = Draft.of(job, self.checkpoint.vocabulary, self.checkpoint.priors)
+            draft = self._planner.draft(job)
         except NoTemplateError as error:
             self._refused.append(failure(job, Reason.NO_TEMPLATE, str(error)))
             return

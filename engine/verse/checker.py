@@ -6,9 +6,10 @@ permissive about polyphones: a character satisfies a rule if any of its readings
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from engine.verse.forms import Form, FormName, form_of
 from engine.verse.script import clean, fold, is_han, traditional
@@ -98,15 +99,7 @@ def split_lines(text: str) -> tuple[str, ...]:
 
 def tone_marks(line: str) -> str:
     """The tone classes of `line`: 平, 仄, 中 where both are possible, ？ where none is known."""
-    return "".join(_mark(readings(char)) for char in line)
-
-
-def _mark(entry: Readings) -> str:
-    if not entry.known:
-        return "？"
-    if len(entry.tones) == 2:
-        return "中"
-    return "平" if Tone.LEVEL in entry.tones else "仄"
+    return "".join([readings(char).mark for char in line])
 
 
 def check(lines: Sequence[str], *, opening: str = "") -> Verdict:
@@ -124,11 +117,12 @@ def check(lines: Sequence[str], *, opening: str = "") -> Verdict:
             violations=(Violation(rule=Rule.FORMAT),),
         )
     read = [tuple(map(readings, line)) for line in lines]
-    best = min(templates(form.name), key=lambda template: _distance(template, read))
+    fits = list(map(_fits, read))
+    best = _closest(templates(form.name), fits, read)
     rhyme, rhyme_violations = _rhyme(best, read)
     violations = [
         *_opening(lines, opening),
-        *_tones(best, read),
+        *_tones(best, read, fits),
         *rhyme_violations,
         *_repetitions(best, lines),
     ]
@@ -136,30 +130,81 @@ def check(lines: Sequence[str], *, opening: str = "") -> Verdict:
         form=form.name,
         template=best,
         rhyme=rhyme,
-        tones=tuple(map(tone_marks, lines)),
+        tones=tuple("".join([entry.mark for entry in line]) for line in read),
         violations=tuple(sorted(violations, key=lambda found: (found.line or 0, found.place or 0))),
     )
 
 
 def _form(lines: Sequence[str]) -> Form | None:
     lengths = {len(line) for line in lines}
-    if len(lengths) != 1 or not all(is_han(char) for line in lines for char in line):
+    if len(lengths) != 1 or not all(map(is_han, "".join(lines))):
         return None
     return form_of(len(lines), lengths.pop())
 
 
-def _closest(kind: LineKind, line: Line) -> tuple[Pattern, tuple[int, ...]]:
-    """The pattern of `kind` that `line` misses at the fewest places, and those places."""
-    options = ((pattern, mismatches(pattern, line)) for pattern in patterns(kind, len(line)))
-    return min(options, key=lambda option: len(option[1]))
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """How a line fits a kind: by the pattern that it misses at the fewest places."""
+
+    pattern: Pattern
+    missed: int
+    """Those places, as bits."""
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return tuple(place for place in range(len(self.pattern)) if self.missed >> place & 1)
 
 
-def _distance(template: Template, read: Sequence[Line]) -> tuple[int, int]:
-    """How far a poem is from a template: misplaced characters, then lines that do not rhyme."""
-    misplaced = sum(
-        len(_closest(kind, line)[1]) for kind, line in zip(template.kinds, read, strict=True)
+_Fits = Mapping[LineKind, _Fit]
+"""How a line fits each kind."""
+
+
+def _wanted(kind: LineKind, line_length: int) -> tuple[tuple[Pattern, int, int], ...]:
+    """Each pattern of a kind, with the places where it wants level and oblique, as bits."""
+
+    def bits(pattern: Pattern, tone: Tone) -> int:
+        return sum(1 << place for place, wanted in enumerate(pattern) if wanted is tone)
+
+    return tuple(
+        (pattern, bits(pattern, Tone.LEVEL), bits(pattern, Tone.OBLIQUE))
+        for pattern in patterns(kind, line_length)
     )
-    return misplaced, len(_rhyme(template, read)[1])
+
+
+def _fits(line: Line) -> _Fits:
+    """How a line fits each kind."""
+    level = oblique = 0
+    for place, entry in enumerate(line):
+        if entry.only is Tone.LEVEL:
+            level |= 1 << place
+        elif entry.only is Tone.OBLIQUE:
+            oblique |= 1 << place
+    return _fits_of(len(line), level, oblique)
+
+
+@cache
+def _fits_of(length: int, only_level: int, only_oblique: int) -> _Fits:
+    """The same by the places, as bits, of characters of one tone class: 3^7 cases at the most."""
+    found: dict[LineKind, _Fit] = {}
+    for kind in LineKind:
+        missed = [
+            (level & only_oblique | oblique & only_level, pattern)
+            for pattern, level, oblique in _wanted(kind, length)
+        ]
+        bits, pattern = min(missed, key=lambda option: option[0].bit_count())
+        found[kind] = _Fit(pattern=pattern, missed=bits)
+    return found
+
+
+def _closest(options: Sequence[Template], fits: Sequence[_Fits], read: Sequence[Line]) -> Template:
+    """The template with the fewest misplaced characters; of those, then lines without rhyme."""
+    misplaced = [
+        sum(fit[kind].missed.bit_count() for kind, fit in zip(option.kinds, fits, strict=True))
+        for option in options
+    ]
+    fewest = min(misplaced)
+    best = [option for option, count in zip(options, misplaced, strict=True) if count == fewest]
+    return best[0] if len(best) == 1 else min(best, key=lambda option: len(_rhyme(option, read)[1]))
 
 
 def _rhyme(template: Template, read: Sequence[Line]) -> tuple[str | None, list[Violation]]:
@@ -177,18 +222,16 @@ def _rhyme(template: Template, read: Sequence[Line]) -> tuple[str | None, list[V
     return rhyme, broken
 
 
-def _tones(template: Template, read: Sequence[Line]) -> list[Violation]:
-    found: list[Violation] = []
-    for index, (kind, line) in enumerate(zip(template.kinds, read, strict=True)):
-        pattern, places = _closest(kind, line)
-        if places:
-            found += _explain(index, kind, line, pattern, places)
-    return found
+def _tones(template: Template, read: Sequence[Line], fits: Sequence[_Fits]) -> list[Violation]:
+    return [
+        violation
+        for index, kind in enumerate(template.kinds)
+        if fits[index][kind].missed
+        for violation in _explain(index, kind, read[index], fits[index])
+    ]
 
 
-def _explain(
-    index: int, kind: LineKind, line: Line, pattern: Pattern, places: tuple[int, ...]
-) -> list[Violation]:
+def _explain(index: int, kind: LineKind, line: Line, fits: _Fits) -> list[Violation]:
     """Name the rule that a line breaks: a named fault if it is one, else each misplaced tone."""
     number = index + 1
     named: Rule | None = None
@@ -196,24 +239,23 @@ def _explain(
         named = Rule.LEVEL_ENDING
     elif kind is LineKind.B and mismatches(_LONE_LEVEL, line[-5:]) == ():
         named = Rule.LONE_LEVEL
-    elif index and _fits_another_kind(kind, line):
+    elif index and any(not fit.missed for fit in fits.values()):
         named = Rule.OPPOSITION if index % 2 else Rule.ADHESION
     if named is not None:
         return [Violation(rule=named, line=number)]
+    fit = fits[kind]
     return [
-        Violation(rule=Rule.TONE, line=number, place=place + 1, wanted=pattern[place])
-        for place in places
+        Violation(rule=Rule.TONE, line=number, place=place + 1, wanted=fit.pattern[place])
+        for place in fit.places
     ]
 
 
 _LONE_LEVEL: Pattern = (Tone.OBLIQUE, Tone.LEVEL, Tone.OBLIQUE, Tone.OBLIQUE, Tone.LEVEL)
 
 
-def _fits_another_kind(kind: LineKind, line: Line) -> bool:
-    return any(not _closest(other, line)[1] for other in LineKind if other is not kind)
-
-
 def _opening(lines: Sequence[str], opening: str) -> list[Violation]:
+    if not opening:
+        return []
     wanted = [char for char in clean(opening) if is_han(char)]
     written = list("".join(lines))[: len(wanted)]
     same = len(written) == len(wanted) and all(

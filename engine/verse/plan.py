@@ -8,6 +8,7 @@ are known when it starts, and the step that writes it never has to look back.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import accumulate
 from random import Random
 from typing import Generic, Self, TypeVar
@@ -121,17 +122,7 @@ class Choices:
         if not found:
             raise explain_refusal(form_name, given, rhyme=rhyme)
         courses = [
-            _Course(
-                template=template,
-                lines=tuple(
-                    Weighted.of(
-                        [pattern for _, pattern in options],
-                        [priors.patterns[kind][order] for order, _ in options],
-                    )
-                    for kind, options in zip(template.kinds, lines, strict=True)
-                ),
-                rhymes=Weighted.of(groups, [priors.rhymes.get(group, 0.0) for group in groups]),
-            )
+            _Course(template=template, lines=lines, groups=groups, priors=priors)
             for template, groups, lines in found
         ]
         kinds = [course.template.kinds[0] for course in courses]
@@ -142,7 +133,7 @@ class Choices:
     def draw(self, random: Random) -> Plan:
         """One of them, by chance."""
         course = self.openings.draw(random)
-        patterns = tuple(line.draw(random) for line in course.lines)
+        patterns = tuple(line.draw(random) for line in course.patterns)
         return Plan(template=course.template, patterns=patterns, rhyme=course.rhymes.draw(random))
 
 
@@ -169,11 +160,30 @@ class Weighted(Generic[Option]):
 
 @dataclass(frozen=True, kw_only=True)
 class _Course:
-    """One template, with what it admits."""
+    """One template, with what it admits; weighed only if it is drawn."""
 
     template: Template
-    lines: tuple[Weighted[Pattern], ...]
-    rhymes: Weighted[str]
+    lines: "list[_Patterns]"
+    groups: list[str]
+    priors: Priors
+
+    @cached_property
+    def patterns(self) -> tuple[Weighted[Pattern], ...]:
+        """Those of each line."""
+        weights = self.priors.patterns
+        return tuple(
+            Weighted.of(
+                [pattern for _, pattern in options], [weights[kind][order] for order, _ in options]
+            )
+            for kind, options in zip(self.template.kinds, self.lines, strict=True)
+        )
+
+    @cached_property
+    def rhymes(self) -> Weighted[str]:
+        """The rhyme groups."""
+        return Weighted.of(
+            self.groups, [self.priors.rhymes.get(group, 0.0) for group in self.groups]
+        )
 
 
 def make_plan(

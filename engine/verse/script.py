@@ -64,6 +64,7 @@ def _convert(name: str, text: str) -> str:
     return converted
 
 
+@lru_cache(maxsize=32768)
 def is_han(char: str) -> bool:
     """Whether `char` is one Chinese character (no symbol, kana, emoji or surrogate)."""
     return len(char) == 1 and (

@@ -23,7 +23,7 @@ the clean Tang wulu, with it 73 %.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 
 from engine.verse.forms import FORMS, Form, FormName
 from engine.verse.tones import Readings, Tone
@@ -92,7 +92,7 @@ class Template:
     kinds: tuple[LineKind, ...]
     """The kind of each line."""
 
-    @property
+    @cached_property
     def rhyming_lines(self) -> tuple[int, ...]:
         """Indices of the lines that rhyme: every second one, and the first where it ends level."""
         return tuple(index for index, kind in enumerate(self.kinds) if kind.rhymes)

@@ -9,7 +9,7 @@ readings; characters that 廣韻 lacks or writes otherwise stand in a small tabl
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 
 from tshet_uinh import 資料
 from tshet_uinh.壓縮表示 import decode音韻編碼
@@ -38,6 +38,18 @@ class Readings:
     def known(self) -> bool:
         """Whether any reading is known."""
         return bool(self.tones)
+
+    @cached_property
+    def only(self) -> Tone | None:
+        """The one tone class it can have; None where it can have both, or is not known."""
+        return next(iter(self.tones)) if len(self.tones) == 1 else None
+
+    @cached_property
+    def mark(self) -> str:
+        """平, 仄, 中 where both tone classes are possible, ？ where none is known."""
+        if not self.known:
+            return "？"
+        return {None: "中", Tone.LEVEL: "平", Tone.OBLIQUE: "仄"}[self.only]
 
     def admits(self, tone: Tone | None) -> bool:
         """Whether the character may stand where `tone` is wanted (None: anything).
