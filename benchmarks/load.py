@@ -35,6 +35,7 @@ from benchmarks import traffic
 from engine import logs
 from engine.checkpoint import Checkpoint, load
 from engine.jobs import Job
+from engine.linear import Precision, pick
 from engine.registry import Registry
 from engine.scheduler import Scheduler
 from engine.sequence import Draft
@@ -49,6 +50,8 @@ BOUND_MS = 250.0
 """What 99 of 100 poems may take."""
 LONGEST_SHARE = 0.45
 """Of that, what the longest poem in a full batch may take; 56 steps of 2 ms."""
+SEED = 1
+"""Of the requests; the same ones come at every rate, as far as they come."""
 PROBES = 6
 """Halvings in the search for the rate that is sustained."""
 ROUNDS = 12
@@ -121,15 +124,18 @@ class Latency:
     """Rows that were written in a step, on average."""
 
 
-def ways(checkpoint: Checkpoint, *, slots: int, candidates: int) -> list[Way]:
+def ways(checkpoint: Checkpoint, *, slots: int, candidates: int, precision: Precision) -> list[Way]:
     """The three ways."""
-    continuous, static = (Writer(checkpoint, slots=slots, candidates=candidates) for _ in range(2))
+
+    def writer(slots: int) -> Writer:
+        return Writer(checkpoint, slots=slots, candidates=candidates, precision=precision)
+
+    static = writer(slots)
     static.scheduler = _WholeBatches(slots)
-    alone = Writer(checkpoint, slots=candidates, candidates=candidates)
     return [
-        Way(name="continuous", writer=continuous, window_s=None),
+        Way(name="continuous", writer=writer(slots), window_s=None),
         Way(name="static", writer=static, window_s=WINDOW_S),
-        Way(name="one at a time", writer=alone),
+        Way(name="one at a time", writer=writer(candidates)),
     ]
 
 
@@ -153,7 +159,7 @@ def serve(way: Way, *, rate: float, seconds: float, give_up_s: float) -> Latency
     """What those wait who come at `rate` for so long; None where the queue grows without end."""
     chance, at_s = Random(round(1000 * rate)), 0.0
     arrivals: deque[tuple[float, Job]] = deque()
-    for job in traffic.jobs(way.writer.checkpoint.shape.cell, seed=round(rate)):
+    for job in traffic.jobs(way.writer.checkpoint.shape.cell, seed=SEED):
         at_s += chance.expovariate(rate)
         if at_s > seconds and len(arrivals) > 1:
             break
@@ -217,8 +223,8 @@ def _quantile(values: Iterable[float], share: float) -> float:
 
 
 def alone(way: Way, *, poems: int) -> float:
-    """The median of what a poem takes in an empty system, in ms."""
-    asked = islice(traffic.jobs(way.writer.checkpoint.shape.cell, seed=1), poems)
+    """The median of what the first so many poems take in an empty system, in ms."""
+    asked = islice(traffic.jobs(way.writer.checkpoint.shape.cell, seed=SEED), poems)
     took_ms: list[float] = []
     for job in asked:
         clock = Clock()
@@ -300,20 +306,21 @@ def shares(writer: Writer, *, seconds: float) -> dict[str, float]:
 
 
 def measure(
-    checkpoint: Checkpoint, *, slots: int, candidates: int, seconds: float
+    checkpoint: Checkpoint, *, slots: int, candidates: int, precision: Precision, seconds: float
 ) -> dict[str, Any]:
     """Every figure, shown as it is found."""
-    served = ways(checkpoint, slots=slots, candidates=candidates)
+    served = ways(checkpoint, slots=slots, candidates=candidates, precision=precision)
     continuous = served[0]
-    parts = shares(Writer(checkpoint, slots=slots, candidates=candidates), seconds=seconds)
+    parts = shares(continuous.writer, seconds=seconds)
     full_ms = full_step_ms(continuous.writer)
     bound_ms = max(BOUND_MS, traffic.LONGEST * full_ms / LONGEST_SHARE)
     seconds = max(seconds, ROUNDS * traffic.LONGEST * full_ms / 1000)
     most = {way.name: capacity(way, seconds=seconds) for way in served}
     whole = most[continuous.name]
-    empty_ms = alone(continuous, poems=30)
+    empty_ms = alone(continuous, poems=max(2, round(LOADS[0] * whole * seconds)))
     _out.print(
-        f"{checkpoint.id}, {slots} slots, {candidates} candidates: step {full_ms:.2f} ms, capacity "
+        f"{checkpoint.id} in {precision}, {slots} slots, {candidates} candidates: "
+        f"step {full_ms:.2f} ms, capacity "
         + ", ".join(f"{name} {rate:.1f}/s" for name, rate in most.items())
         + f"; empty system {empty_ms:.1f} ms; bound {bound_ms:.0f} ms"
     )
@@ -333,6 +340,7 @@ def measure(
     light = next(found for found in latencies if found["way"] == continuous.name)
     figures = {
         "checkpoint": checkpoint.id,
+        "precision": precision,
         "slots": slots,
         "candidates": candidates,
         "full_step_ms": full_ms,
@@ -371,8 +379,10 @@ _out = Console()
 
 def main(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
+    *,
     slots: Annotated[int, typer.Option(min=1)] = USUAL_SLOTS,
     candidates: Annotated[int, typer.Option(min=1, help="Written for each poem.")] = 1,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, int8, or auto.")] = "auto",
     seconds: Annotated[float, typer.Option(help="For each figure.")] = 6.0,
     json_: Annotated[Path | None, typer.Option("--json", help="Where figures are kept.")] = None,
 ) -> None:
@@ -380,7 +390,13 @@ def main(
     torch.set_num_threads(1)
     logs.configure(level="WARNING", secrets=[])
     loaded = load(Registry.at(load_settings(EngineSettings)).find(checkpoint))
-    figures = measure(loaded, slots=slots, candidates=candidates, seconds=seconds)
+    figures = measure(
+        loaded,
+        slots=slots,
+        candidates=candidates,
+        precision=pick(precision, "cpu"),
+        seconds=seconds,
+    )
     if json_ is not None:
         json_.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
