@@ -112,8 +112,7 @@ def write_alone(setup: Setup) -> Flow:
         poems, began_s, used_s = 0, time.perf_counter(), time.process_time()
         ends_s = began_s + (setup.seconds if counts else setup.warm_up_s)
         while time.perf_counter() < ends_s:
-            while writer.scheduler.waiting == 0:
-                writer.add(next(asked))
+            traffic.keep_busy(writer, asked)
             poems += len(writer.step())
     took_s = time.perf_counter() - began_s
     return Flow(rate=poems / took_s, used=(time.process_time() - used_s) / took_s)

@@ -238,8 +238,7 @@ def full_step_ms(writer: Writer) -> float:
     asked = traffic.jobs(writer.checkpoint.shape.cell, seed=2)
     took_ms: list[float] = []
     for _ in range(2 * traffic.LONGEST):
-        while writer.scheduler.waiting == 0:
-            writer.add(next(asked))
+        traffic.keep_busy(writer, asked)
         clock = Clock()
         writer.step()
         took_ms.append(1000 * clock.now_s)
@@ -293,8 +292,7 @@ def shares(writer: Writer, *, seconds: float) -> dict[str, float]:
     asked = traffic.jobs(writer.checkpoint.shape.cell, seed=3)
     rows, clock = 0, Clock()
     while clock.now_s < seconds:
-        while writer.scheduler.waiting == 0:
-            writer.add(next(asked))
+        traffic.keep_busy(writer, asked)
         writer.step()
         rows += len(writer.scheduler.running)
     total_s = clock.now_s

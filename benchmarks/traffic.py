@@ -6,6 +6,7 @@ from random import Random
 
 from engine.jobs import USUAL_TEMPERATURE, Cell, Job
 from engine.verse.forms import FORMS, FormName
+from engine.writer import Writer
 
 MIX = {FormName.WUJUE: 25, FormName.QIJUE: 40, FormName.WULU: 15, FormName.QILU: 20}
 """Of a hundred requests, how many are for each form."""
@@ -28,3 +29,9 @@ def jobs(cell: Cell, *, seed: int, client: str = "benchmark") -> Iterator[Job]:
             temperature=USUAL_TEMPERATURE,
             seed=random.randrange(2**31),
         )
+
+
+def keep_busy(writer: Writer, asked: Iterator[Job]) -> None:
+    """Let as many wait as there are rows: the queue that never ends."""
+    while writer.scheduler.waiting < writer.scheduler.slots:
+        writer.add(next(asked))

@@ -238,10 +238,11 @@ class Writer:
     def _repeats_the_corpus(self, sequence: Sequence, lines: Collection[str]) -> bool:
         """Whether a line that is not wholly given stands in the corpus."""
         length = sequence.form.line_length
-        return self.checkpoint.tradition.holds_any(
-            line
+        given, tradition = sequence.given, self.checkpoint.tradition
+        return any(
+            tradition.holds(line)
             for first, line in zip(range(0, sequence.length, length), lines, strict=True)
-            if not all(place in sequence.given for place in range(first, first + length))
+            if not (given and all(place in given for place in range(first, first + length)))
         )
 
     def _poem(self, sequence: Sequence, words: Words) -> tuple[Poem, set[str]]:

@@ -23,8 +23,6 @@ from engine.verse.templates import (
 )
 from engine.verse.tones import Readings, Tone, readings
 
-Line = tuple[Readings, ...]
-
 _SEPARATORS = re.compile(r"[，。！？；：、,.!?;:\s/|]+")
 
 
@@ -51,6 +49,22 @@ class Rule(StrEnum):
     """Two lines are the same."""
     REPEATED_RHYME = "repeated_rhyme"
     """Two lines rhyme on the same character."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Glyph:
+    """What a check asks of a character, looked up once."""
+
+    readings: Readings
+    folded: str
+
+
+@cache
+def _glyph(char: str) -> _Glyph:
+    return _Glyph(readings=readings(char), folded=fold(char))
+
+
+Line = tuple[_Glyph, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +130,7 @@ def check(lines: Sequence[str], *, opening: str = "") -> Verdict:
             tones=tuple(map(tone_marks, lines)),
             violations=(Violation(rule=Rule.FORMAT),),
         )
-    read = [tuple(map(readings, line)) for line in lines]
+    read = [tuple(map(_glyph, line)) for line in lines]
     fits = list(map(_fits, read))
     best = _closest(templates(form.name), fits, read)
     rhyme, rhyme_violations = _rhyme(best, read)
@@ -124,13 +138,13 @@ def check(lines: Sequence[str], *, opening: str = "") -> Verdict:
         *_opening(lines, opening),
         *_tones(best, read, fits),
         *rhyme_violations,
-        *_repetitions(best, lines),
+        *_repetitions(best, read),
     ]
     return Verdict(
         form=form.name,
         template=best,
         rhyme=rhyme,
-        tones=tuple("".join([entry.mark for entry in line]) for line in read),
+        tones=tuple("".join([glyph.readings.mark for glyph in line]) for line in read),
         violations=tuple(sorted(violations, key=lambda found: (found.line or 0, found.place or 0))),
     )
 
@@ -174,10 +188,11 @@ def _wanted(kind: LineKind, line_length: int) -> tuple[tuple[Pattern, int, int],
 def _fits(line: Line) -> _Fits:
     """How a line fits each kind."""
     level = oblique = 0
-    for place, entry in enumerate(line):
-        if entry.only is Tone.LEVEL:
+    for place, glyph in enumerate(line):
+        only = glyph.readings.only
+        if only is Tone.LEVEL:
             level |= 1 << place
-        elif entry.only is Tone.OBLIQUE:
+        elif only is Tone.OBLIQUE:
             oblique |= 1 << place
     return _fits_of(len(line), level, oblique)
 
@@ -209,7 +224,7 @@ def _closest(options: Sequence[Template], fits: Sequence[_Fits], read: Sequence[
 
 def _rhyme(template: Template, read: Sequence[Line]) -> tuple[str | None, list[Violation]]:
     """The group most of the rhyming lines share, and the lines that are not in it."""
-    ends = {index: read[index][-1].rhymes for index in template.rhyming_lines}
+    ends = {index: read[index][-1].readings.rhymes for index in template.rhyming_lines}
     counts = Counter(group for groups in ends.values() for group in sorted(groups))
     if not counts:
         return None, [Violation(rule=Rule.RHYME, line=index + 1) for index in ends]
@@ -217,7 +232,7 @@ def _rhyme(template: Template, read: Sequence[Line]) -> tuple[str | None, list[V
     broken = [
         Violation(rule=Rule.RHYME, line=index + 1, place=len(read[index]))
         for index, groups in ends.items()
-        if rhyme not in groups and read[index][-1].known
+        if rhyme not in groups and read[index][-1].readings.known
     ]
     return rhyme, broken
 
@@ -235,9 +250,10 @@ def _explain(index: int, kind: LineKind, line: Line, fits: _Fits) -> list[Violat
     """Name the rule that a line breaks: a named fault if it is one, else each misplaced tone."""
     number = index + 1
     named: Rule | None = None
-    if all(entry.tones == {Tone.LEVEL} for entry in line[-3:]):
+    ending = [glyph.readings for glyph in line[-5:]]
+    if all(entry.tones == {Tone.LEVEL} for entry in ending[-3:]):
         named = Rule.LEVEL_ENDING
-    elif kind is LineKind.B and mismatches(_LONE_LEVEL, line[-5:]) == ():
+    elif kind is LineKind.B and mismatches(_LONE_LEVEL, ending) == ():
         named = Rule.LONE_LEVEL
     elif index and any(not fit.missed for fit in fits.values()):
         named = Rule.OPPOSITION if index % 2 else Rule.ADHESION
@@ -264,8 +280,8 @@ def _opening(lines: Sequence[str], opening: str) -> list[Violation]:
     return [] if same else [Violation(rule=Rule.OPENING, line=1)]
 
 
-def _repetitions(template: Template, lines: Sequence[str]) -> list[Violation]:
-    folded = ["".join(map(fold, line)) for line in lines]
+def _repetitions(template: Template, read: Sequence[Line]) -> list[Violation]:
+    folded = ["".join([glyph.folded for glyph in line]) for line in read]
     found = [
         Violation(rule=Rule.REPEATED_LINE, line=index + 1)
         for index, line in enumerate(folded)

@@ -8,7 +8,7 @@ from benchmarks import load, traffic
 from benchmarks.load import alone, capacity, serve, shares, ways
 from engine.jobs import Cell
 from engine.linear import Precision
-from engine.verse.forms import FORMS
+from engine.verse.forms import FORMS, FormName
 from tests.fakes.models import job, small_checkpoint
 
 
@@ -36,9 +36,9 @@ def test_a_static_batch_ends_with_its_longest_poem_and_nobody_joins_it(served):
     assert way.admit(waiting, 0.019) == []
     batch = way.admit(waiting, 0.021)
     assert len(batch) == 2
-    for asked in (*batch[:1], job(2, form="qilu")):
+    for asked in (*batch[:1], job(2, form=FormName.QILU)):
         way.writer.add(asked)
-    ended = [len(way.writer.step()) for _ in range(FORMS["qilu"].length)]
+    ended = [len(way.writer.step()) for _ in range(FORMS[FormName.QILU].length)]
     assert ended == [0] * 55 + [2]
     assert way.writer.idle
 
