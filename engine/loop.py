@@ -42,7 +42,9 @@ FEWEST_CANDIDATES = 4
 """Where many jobs come at once, the rows are shared out, down to so many candidates a job."""
 AHEAD = 8
 """Jobs for one in so many of the rows are taken before there is room: they are there when a row
-is free, and the step need not wait for Redis to fill it."""
+is free, and the step need not wait for Redis to fill it. Half of them are taken at a time."""
+GATHER_S = 0.01
+"""Where all rows are taken, outcomes gather for so long, a few steps, to share a round trip."""
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +90,7 @@ class Engine:
         self._stepper = Stepper(slots=slots, ended=self._receive, dropped=self._end)
         self._jobs: dict[str, _Held] = {}
         self._free = slots + slots // AHEAD
+        self._enough = max(self.fewest, slots // AHEAD // 2)
         self._stopping = False
         self._room = asyncio.Event()
         self._ready = asyncio.Event()
@@ -156,7 +159,7 @@ class Engine:
 
     async def _take(self) -> None:
         """Take the jobs for which there is room and give each to the writer of its cell."""
-        if self._free < self.fewest:
+        if self._free < self._enough:
             self._room.clear()
             await self._room.wait()
             return
@@ -205,6 +208,8 @@ class Engine:
             if held.unwanted:
                 await self.queue.drop(held.lease)
                 self._forget(held)
+        if self._free <= self.slots // AHEAD:
+            await asyncio.sleep(GATHER_S)
 
     async def _answer(self, ended: list[_Held]) -> None:
         """Send outcomes to their clients, in one round trip."""
