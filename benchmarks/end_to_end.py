@@ -36,6 +36,7 @@ from engine import logs
 from engine.checkpoint import load
 from engine.client import EngineClient, connect
 from engine.jobs import Cell, Poem
+from engine.linear import Precision, pick
 from engine.loop import FEWEST_CANDIDATES
 from engine.registry import Registry
 from engine.settings import USUAL_SLOTS, EngineSettings
@@ -61,6 +62,8 @@ class Setup:
     """Written for each poem at the most."""
     seconds: float
     """For each figure."""
+    precision: Precision
+    """In which products are computed."""
     core: int
     """The engine's."""
     client_core: int
@@ -104,6 +107,7 @@ def write_alone(setup: Setup) -> Flow:
         slots=setup.slots,
         candidates=setup.candidates,
         fewest=setup.fewest,
+        precision=setup.precision,
     )
     asked = traffic.jobs(setup.cell, seed=1)
     ends_s = time.perf_counter() + setup.warm_up_s
@@ -136,6 +140,7 @@ def _engine(setup: Setup, url: str) -> Iterator[int]:
         "YUEFU_THREADS": "1",
         "YUEFU_SLOTS": str(setup.slots),
         "YUEFU_CANDIDATES": str(setup.candidates),
+        "YUEFU_PRECISION": setup.precision,
         "YUEFU_LOG_LEVEL": "INFO",
         "OMP_NUM_THREADS": "1",
     }
@@ -213,6 +218,7 @@ def main(
     *,
     slots: Annotated[int, typer.Option(min=1)] = USUAL_SLOTS,
     candidates: Annotated[int, typer.Option(min=1, help="Of each poem, at the most.")] = 1,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, int8, or auto.")] = "auto",
     seconds: Annotated[float, typer.Option(help="For each figure.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="Figures of each kind.")] = 3,
     json_: Annotated[Path | None, typer.Option("--json", help="Where figures are kept.")] = None,
@@ -224,6 +230,7 @@ def main(
         slots=slots,
         candidates=candidates,
         seconds=seconds,
+        precision=pick(precision, "cpu"),
         core=core,
         client_core=client_core,
     )
@@ -250,6 +257,7 @@ def main(
         "cell": cell,
         "slots": slots,
         "candidates": candidates,
+        "precision": setup.precision,
         "poems_per_s": rates,
         "share": share,
         "share_by_use": by_use,
