@@ -13,13 +13,10 @@ from redis.asyncio import Redis
 
 from bot import keys
 
-# A full memory must not keep people from being told.
-_HEAD = "#!lua flags=allow-oom\n"
-
 # KEYS: halt, then for each rate its number: that over all chats first, then those of one chat.
 # ARGV: for each rate ms between sends, burst, sends of the burst that must be left after this one.
 # Returns {ms until all chats may send, ms until this one may}. Nothing is spent unless both are 0.
-_SPEND = f"""{_HEAD}
+_SPEND = f"""{keys.EVEN_IF_FULL}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local shared, own, spent = math.max(redis.call('PTTL', KEYS[1]), 0), 0, {{}}
@@ -38,7 +35,7 @@ end
 return {{shared, own}}
 """
 # KEYS: halt. ARGV: ms.
-_HOLD = f"""{_HEAD}
+_HOLD = f"""{keys.EVEN_IF_FULL}
 if tonumber(ARGV[1]) > redis.call('PTTL', KEYS[1]) then
   redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
 end

@@ -17,13 +17,19 @@ from bot.stream import Entry, Stream
 
 # KEYS: inbox. ARGV: prefix of the marks, their TTL in s, then id and JSON of each update.
 # Marks and entries are written together, so no crash parts them. Returns the inbox's length.
-_STORE = """
+_STORE = f"""{keys.EVEN_IF_FULL}
 for i = 3, #ARGV, 2 do
   if redis.call('SET', ARGV[1] .. ARGV[i], 1, 'NX', 'EX', ARGV[2]) then
     redis.call('XADD', KEYS[1], '*', 'update', ARGV[i + 1])
   end
 end
 return redis.call('XLEN', KEYS[1])
+"""
+# KEYS: inbox, dead. ARGV: entry, most dead, their TTL in s, update, why.
+_BURY = f"""{keys.EVEN_IF_FULL}
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'update', ARGV[4], 'why', ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('XDEL', KEYS[1], ARGV[1])
 """
 
 log = structlog.get_logger(__name__)
@@ -47,6 +53,7 @@ class Inbox:
         self._platform = platform
         self._stream = Stream(redis, keys.inbox(platform))
         self._store = redis.register_script(_STORE)
+        self._bury = redis.register_script(_BURY)
 
     async def store(self, updates: Mapping[int, dict[str, Any]]) -> int:
         """Keep those of `updates`, by their ids, that are new; how many the inbox holds now."""
@@ -70,11 +77,8 @@ class Inbox:
 
     async def bury(self, entry: Entry, why: str) -> None:
         """Set the update aside for an operator; the log says `why`, and nothing of its content."""
-        async with self._redis.pipeline() as pipe:
-            dead = keys.dead(self._platform)
-            fields: dict[Any, Any] = {"update": raw_update(entry), "why": why}
-            pipe.xadd(dead, fields, maxlen=keys.DEAD_MAX)
-            pipe.expire(dead, keys.DEAD_TTL_S)
-            pipe.xdel(self._stream.key, entry.id)
-            await pipe.execute()
+        await self._bury(
+            keys=[self._stream.key, keys.dead(self._platform)],
+            args=[entry.id, keys.DEAD_MAX, keys.DEAD_TTL_S, raw_update(entry), why],
+        )
         log.error("! buried", action="update.bury", entry=entry.id, why=why)

@@ -16,7 +16,7 @@ LEASE_MS = 5_000
 _RELEASE_S = 1.0
 
 # KEYS: lease. ARGV: holder, lease in ms. True if the lease is the holder's, now or still.
-_HOLD = """
+_HOLD = f"""{keys.EVEN_IF_FULL}
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

@@ -11,6 +11,7 @@ A change of a message that was shown, and the answer to a tap, are messages like
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -21,6 +22,22 @@ from bot.stream import Stream
 
 _SENDING = b"sending"
 _SENT = b"sent"
+
+# KEYS: outbox. ARGV: messages as JSON.
+_PUT = f"""{keys.EVEN_IF_FULL}
+for _, message in ipairs(ARGV) do
+  redis.call('XADD', KEYS[1], '*', 'message', message)
+end
+"""
+# KEYS: mark. ARGV: what it shall be, its TTL in s. Returns what it was.
+_BEGIN = f"""{keys.EVEN_IF_FULL}
+return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX', 'GET')
+"""
+# KEYS: mark, outbox. ARGV: what the mark shall be, its TTL in s, entry.
+_FINISH = f"""{keys.EVEN_IF_FULL}
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('XDEL', KEYS[2], ARGV[3])
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +69,14 @@ class Outbox:
         self._redis = redis
         self._platform = platform
         self._stream = Stream(redis, keys.outbox(platform))
+        self._put = redis.register_script(_PUT)
+        self._begin = redis.register_script(_BEGIN)
+        self._finish = redis.register_script(_FINISH)
 
     async def put(self, message: Message) -> None:
         """Have `message` shown. Putting one again is harmless: the ledger knows its id."""
-        async with self._redis.pipeline() as pipe:
-            for part in self._fit(message):
-                pipe.xadd(self._stream.key, {"message": part.to_json()})
-            await pipe.execute()
+        parts = [part.to_json() for part in self._fit(message)]
+        await self._put(keys=[self._stream.key], args=parts)
 
     async def take(self, count: int) -> list[Letter]:
         """Up to `count` messages not taken before, oldest first; waits a moment if there are none.
@@ -81,13 +99,13 @@ class Outbox:
 
         It must not where it was shown before, or perhaps was and nobody asked for it.
         """
-        before = await self._redis.set(
-            self._mark(letter), _SENDING, ex=keys.SHOWN_TTL_S, nx=True, get=True
+        before: Any = await self._begin(
+            keys=[self._mark(letter)], args=[_SENDING, keys.SHOWN_TTL_S]
         )
         if before == _SENDING and letter.message.until_ms is not None:
             log.warning("? perhaps shown", action="outbox.unsure", id=letter.message.id)
             return False
-        return before != _SENT
+        return bool(before != _SENT)
 
     async def withdraw(self, letter: Letter) -> None:
         """Note that the message was surely not shown, after all."""
@@ -95,10 +113,10 @@ class Outbox:
 
     async def finish(self, letter: Letter) -> None:
         """Note that the message was shown, or never will be, and take it off the outbox."""
-        async with self._redis.pipeline() as pipe:
-            pipe.set(self._mark(letter), _SENT, ex=keys.SHOWN_TTL_S)
-            pipe.xdel(self._stream.key, letter.entry)
-            await pipe.execute()
+        await self._finish(
+            keys=[self._mark(letter), self._stream.key],
+            args=[_SENT, keys.SHOWN_TTL_S, letter.entry],
+        )
 
     def _mark(self, letter: Letter) -> str:
         return keys.shown(self._platform, letter.message.id)

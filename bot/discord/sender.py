@@ -32,6 +32,7 @@ from bot.errors import (
     UndeliverableError,
 )
 from bot.language import Language
+from bot.mark import mark_once
 from bot.message import Message
 
 SEND_S = 60.0
@@ -126,7 +127,7 @@ class DiscordSender:
     async def _note_refusal(self, chat: str) -> None:
         """One line a day for a channel that we may not write in."""
         key = keys.refused(PLATFORM, chat)
-        if await self._redis.set(key, 1, ex=keys.REFUSED_TTL_S, nx=True):
+        if await mark_once(self._redis, key, ttl_s=keys.REFUSED_TTL_S):
             log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
 
 

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from bot import keys
 from bot.discord.interactions import CAUSE, cause_of
 from bot.discord.menu import PLATFORM
+from bot.mark import mark
 from bot.message import Message
 
 VALID_S = 15 * 60
@@ -64,9 +65,10 @@ class Tickets:
         if left_s > 0:
             ticket = Ticket.of(interaction)
             packed = json.dumps(asdict(ticket))
-            await self._redis.set(keys.ticket(PLATFORM, cause_of(interaction)), packed, ex=left_s)
+            key = keys.ticket(PLATFORM, cause_of(interaction))
+            await mark(self._redis, key, packed, ttl_s=left_s)
             if ticket.message is not None:
-                await self._redis.set(_by_message(ticket.message), packed, ex=left_s)
+                await mark(self._redis, _by_message(ticket.message), packed, ttl_s=left_s)
 
     async def find(self, message: Message) -> Ticket | None:
         """The ticket for a message that answers something, or that changes what was tapped."""

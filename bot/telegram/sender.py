@@ -45,6 +45,7 @@ from bot.errors import (
     UndeliverableError,
 )
 from bot.language import Language
+from bot.mark import mark, mark_once
 from bot.message import Address, Attachment, Button, Message
 from bot.telegram.shape import entities_of
 from bot.telegram.updates import PLATFORM, chat_id_of, chat_name
@@ -191,7 +192,7 @@ class TelegramSender:
             reply_parameters=_reply_to(message.address.reply_to),
             reply_markup=_keyboard(message.buttons),
         )
-        await self._redis.set(key, sent.photo[-1].file_id, ex=keys.CARD_TTL_S)
+        await mark(self._redis, key, sent.photo[-1].file_id, ttl_s=keys.CARD_TTL_S)
         return sent.message_id
 
     async def _send_chart(self, chat_id: int, message: Message, chart: Chart) -> int:
@@ -227,7 +228,7 @@ class TelegramSender:
     async def _note_refusal(self, chat: str) -> None:
         """One line a day for a chat that blocked us or threw us out."""
         key = keys.refused(PLATFORM, chat)
-        if await self._redis.set(key, 1, ex=keys.REFUSED_TTL_S, nx=True):
+        if await mark_once(self._redis, key, ttl_s=keys.REFUSED_TTL_S):
             log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
 
 
