@@ -11,6 +11,12 @@ from engine import keys
 from engine.jobs import Cell
 from engine.routes import Lineup
 
+# An engine lives though Redis's memory is full. KEYS: engines, its heartbeat. ARGV: name, beat, ms.
+_BEAT = """#!lua flags=allow-oom
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
@@ -56,10 +62,10 @@ class Heartbeat:
 
 async def beat(redis: Redis, heartbeat: Heartbeat) -> None:
     """Tell that the worker lives, for `keys.HEARTBEAT_TTL_MS`: beat about once a second."""
-    async with redis.pipeline() as pipe:
-        pipe.sadd(keys.ENGINES, heartbeat.worker)
-        pipe.set(keys.engine(heartbeat.worker), heartbeat.to_json(), px=keys.HEARTBEAT_TTL_MS)
-        await pipe.execute()
+    await redis.register_script(_BEAT)(
+        keys=[keys.ENGINES, keys.engine(heartbeat.worker)],
+        args=[heartbeat.worker, heartbeat.to_json(), keys.HEARTBEAT_TTL_MS],
+    )
 
 
 async def living(redis: Redis) -> list[Heartbeat]:
