@@ -56,7 +56,9 @@ class Script:
         then answered by an error. `around` is entered for each run that callers share: what it
         raises goes to all of them.
         """
-        flags = "#!lua flags=allow-oom\n" if makes_room else ""
+        # Without a first line it would be refused at its first write only, where that needs memory;
+        # and quotas begin with forgetting, which needs none and lets all that follows pass.
+        flags = "#!lua flags=allow-oom\n" if makes_room else "#!lua\n"
         self._run_once = redis.register_script(flags + _SOURCE)
         self._around = around
         self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
