@@ -84,6 +84,7 @@ LOOKS_PER_LEASE = 4
 # One line in the log for so many failed attempts of one call: about ten seconds.
 _RETRIES_A_LINE = 20
 _LOOK_S = 0.1
+_DISK_FULL = "MISCONF "
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError)
 
 _log = structlog.get_logger(__name__)
@@ -118,7 +119,21 @@ class RollbackLateError(RollbackError):
 
 
 class _Patience(Retry):
-    """Tries again for as long as Redis is away, and says so; a refused password it gives up on."""
+    """Tries again for as long as Redis is away, and says so; a refused password it gives up on.
+
+    A Redis that may not write, for its disk is full, is as good as away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            ExponentialWithJitterBackoff(base=0.02, cap=0.5),
+            retries=-1,
+            supported_errors=(
+                exceptions.ConnectionError,
+                exceptions.TimeoutError,
+                exceptions.ResponseError,
+            ),
+        )
 
     async def call_with_retry(
         self,
@@ -130,6 +145,8 @@ class _Patience(Retry):
         failures = itertools.count()
 
         def may_pass(error: Exception) -> bool:
+            if isinstance(error, exceptions.ResponseError) and _DISK_FULL not in str(error):
+                return False
             if next(failures) % _RETRIES_A_LINE == 0:
                 _log.warning("! redis is away", action="redis.retry", error=str(error))
             # redis-py wraps what the handshake on a unix socket raises.
@@ -189,7 +206,7 @@ def connect(settings: EngineSettings) -> Redis:
         socket_timeout=5.0,
         socket_connect_timeout=2.0,
         health_check_interval=15,
-        retry=_Patience(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries=-1),
+        retry=_Patience(),
     )
     pool.connection_class = type("Connection", (_Link, pool.connection_class), {})
     return Redis.from_pool(pool)
