@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 import structlog
+from torch import OutOfMemoryError
 
 from engine.beam import search
 from engine.checkpoint import Checkpoint
@@ -19,7 +20,7 @@ from engine.linear import Precision
 from engine.rerank import Candidate, Weights, describe, order, score
 from engine.runner import Runner, Words
 from engine.scheduler import Party, Scheduler
-from engine.sequence import Planner, Sequence
+from engine.sequence import Draft, Planner, Sequence
 from engine.taste import Taste
 from engine.verse.checker import Rule, Violation, check
 from engine.verse.forms import cut_lines
@@ -107,6 +108,9 @@ class Writer:
         except NoTemplateError as error:
             self._refused.append(failure(job, Reason.NO_TEMPLATE, str(error)))
             return
+        if _strays(draft, len(self.checkpoint.vocabulary)):
+            self._refused.append(failure(job, Reason.INTERNAL, "an index beyond the vocabulary"))
+            return
         request = self._requests[job.id] = _Request(
             job=job,
             candidates=map(draft.candidate, count()),
@@ -124,12 +128,22 @@ class Writer:
     def step(self, *, spare: int | None = None) -> list[Outcome]:
         """Write one character of every running poem; the outcomes that are now ready.
 
-        Of the rows that are owed to nobody `spare` may be used, or all if that is not said.
+        Of the rows that are owed to nobody `spare` may be used, or all if that is not said. Where
+        the device's memory is full, all begin again with half as many rows.
+
+        Raises:
+            torch.OutOfMemoryError: the memory does not suffice for one row.
         """
-        outcomes = [*self._refused, *self._schedule(spare)]
-        self._refused = []
-        if self.scheduler.running:
-            self.runner.step()
+        outcomes, self._refused = self._refused, []
+        try:
+            outcomes += self._schedule(spare)
+            if self.scheduler.running:
+                self.runner.step()
+        except OutOfMemoryError:
+            _log.error("! out of memory", action="engine.memory", slots=self.scheduler.slots)
+            if self.scheduler.slots == 1:
+                raise
+            self._begin_anew(slots=self.scheduler.slots // 2)
         return [*outcomes, *self._complete()]
 
     def write(self, jobs: Iterable[Job]) -> dict[str, Outcome]:
@@ -151,6 +165,18 @@ class Writer:
         sequence, found = search(self.checkpoint, job, beams=beams)
         poems = (self._poem(sequence, words) for words in found)
         return next((poem for poem, faults in poems if not faults), None)
+
+    def _begin_anew(self, *, slots: int) -> None:
+        """Write all that waits or runs from its beginning, in the order in which it came.
+
+        A poem depends on its seed and on how many candidates it has, not on when it is written.
+        """
+        while self.runner.count:
+            self.runner.leave(self.runner.count - 1)
+        jobs = [request.job for request in self._requests.values()]
+        self.scheduler, self._requests = Scheduler(slots), {}
+        for job in jobs:
+            self.add(job)
 
     def _begin(self, request: _Request) -> None:
         """Let one round of candidates wait for their rows."""
@@ -269,6 +295,13 @@ class Writer:
             logprob=words.logprob,
         )
         return poem, faults
+
+
+def _strays(draft: Draft, vocabulary: int) -> bool:
+    """Whether an index is named that the model does not have: it would stop the step for all."""
+    given = [one.index for one in draft.given.values()]
+    named = (*given, *draft.forbidden.values(), *draft.theme)
+    return not all(0 <= index < vocabulary for index in named)
 
 
 def _candidate(sequence: Sequence, words: Words) -> Candidate:
