@@ -19,8 +19,9 @@ from engine.client import EngineUnavailableError
 
 Hook = Callable[[Any], Awaitable[None]]
 """Deals with one kind of update, of the type under which it is listed, at once."""
+Tell = Callable[[Incoming | Tap], Awaitable[None]]
+"""Tells whoever asked that it takes a while, once."""
 
-_TRIES = 5
 _PAUSE_S = 0.5
 
 log = structlog.get_logger(__name__)
@@ -42,11 +43,12 @@ class Handler:
         read: Callable[[bytes], object],
         door: Door,
         hooks: Mapping[type, Hook],
+        tell: Tell,
     ) -> None:
         """Answer at `desk` what `read` makes of updates, if the `door` admits who speaks.
 
         `read` raises `UnreadableUpdateError` for what it cannot read. `hooks` deal with all that is
-        neither said nor tapped.
+        neither said nor tapped. `tell` is asked to, more than once, while Redis is away.
         """
         self._inbox = inbox
         self._outbox = outbox
@@ -55,6 +57,7 @@ class Handler:
         self._read = read
         self._door = door
         self._hooks = hooks
+        self._tell = tell
 
     async def run(self) -> None:
         """Handle until cancelled."""
@@ -123,14 +126,14 @@ class Handler:
             await self._outbox.put(message)
 
     async def _respond(self, update: Incoming | Tap) -> Reply:
-        """Respond, trying again for a while if Redis is away."""
-        for attempt in range(1, _TRIES):
+        """Respond, trying again for as long as Redis is away (decision 12)."""
+        while True:
             try:
                 return await self._respond_once(update)
             except EngineUnavailableError:
                 log.warning("↻", action="update.again", cause=update.cause)
-                await asyncio.sleep(_PAUSE_S * attempt)
-        return await self._respond_once(update)
+                await self._tell(update)
+                await asyncio.sleep(_PAUSE_S)
 
     async def _respond_once(self, update: Incoming | Tap) -> Reply:
         if isinstance(update, Tap):

@@ -15,7 +15,8 @@ from bot.budget import Halt
 from bot.errors import NotShownError, SendError
 from bot.message import Address
 from bot.submit import PATIENCE_MS, Context
-from engine.client import Admission, Admitted, Delivery, EngineClient, Quota
+from bot.vigil import WatchfulEngine
+from engine.client import Admission, Admitted, Delivery, Quota
 from engine.jobs import Job, Lane
 
 FIRST_AFTER_S = 0.8
@@ -124,7 +125,7 @@ class Typing:
         return True
 
 
-class AttendedEngine(EngineClient):
+class AttendedEngine(WatchfulEngine):
     """The engine, for a platform whose people see that a poem of theirs is being written."""
 
     def __init__(self, redis: Redis, typing: Typing) -> None:

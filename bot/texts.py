@@ -1123,6 +1123,11 @@ LIMIT_CHAT_RATE = Text(
 SECONDS = Text(zh="{count} 秒", zh_hant="{count} 秒", en="{count} s")
 MINUTES = Text(zh="{count} 分钟", zh_hant="{count} 分鐘", en="{count} min")
 HOURS = Text(zh="{count} 小时", zh_hant="{count} 小時", en="{count} h")
+RESTING = Text(
+    zh="诗人歇一会儿，回来就答复你；不用再发。",
+    zh_hant="詩人歇一會兒，回來就答覆你；不用再發。",
+    en="The poet is resting and will answer you on returning; no need to ask again.",
+)
 FAILED_EXPIRED = Text(
     zh="等得太久，这首诗没写成；请再发一次。",
     zh_hant="等得太久，這首詩沒寫成；請再發一次。",

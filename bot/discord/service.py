@@ -31,13 +31,14 @@ from bot.inbox import Inbox
 from bot.lease import Lease
 from bot.leftovers import Leftovers
 from bot.limits import Limits
+from bot.message import Incoming, Tap
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.together import together
+from bot.vigil import WatchfulEngine
 from bot.web import App, listening
-from engine.client import EngineClient
 from engine.settings import SettingsError
 
 HOW_TO_BEGIN = (
@@ -119,7 +120,7 @@ class _Service:
     async def _serve(self) -> None:
         """Run what carries an interaction to its answer."""
         inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
-        engine, anthology, tickets = EngineClient(self.redis), self.anthology, Tickets(self.redis)
+        engine, anthology, tickets = WatchfulEngine(self.redis), self.anthology, Tickets(self.redis)
         tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
         desk = make_desk(
             engine=engine,
@@ -144,6 +145,7 @@ class _Service:
             read=read_interaction,
             door=Door(self.settings.served, answers_each=True),
             hooks={},
+            tell=_show_thinking,
         )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
@@ -157,6 +159,7 @@ class _Service:
             log.info("serving", action="start", bot=str(client.user))
             await together(
                 _connect(client),
+                engine.watch(),
                 publish_commands(client, self.redis),
                 handler.run(),
                 deliverer.run(),
@@ -172,6 +175,10 @@ class DiscordCompany:
     async def is_admin(self, _chat: str, _person: str) -> bool:
         """Nobody is known to be one who was not said to be."""
         return False
+
+
+async def _show_thinking(_asked: Incoming | Tap) -> None:
+    """Nothing more than Discord itself shows from the acknowledgement on: that we think."""
 
 
 async def _connect(client: DiscordClient) -> None:

@@ -6,11 +6,13 @@ was dealt with. After a quiet week, ids may start anew anywhere.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 import structlog
+from redis.exceptions import RedisError
 
 from bot.errors import InboxError, PollerConflictError, PollFailedError, TokenRefusedError
 from bot.inbox import Inbox
@@ -20,20 +22,41 @@ POLL_S = 25
 """How long Telegram holds a request open while nothing comes."""
 BACKLOG_MAX = 10_000
 """Updates in the inbox beyond which Telegram, which has more room, keeps what is new."""
+REST_AFTER_S = 0.5
+"""How long Redis may take to store updates before those who sent them are told."""
 
+_LOOK_S = 0.25
 _BATCH = 100
 _BACKOFF_S = (1.0, 30.0)
 
+Tell = Callable[[dict[str, Any]], Awaitable[None]]
+"""Tells whoever sent an update that it has to wait."""
+
 log = structlog.get_logger(__name__)
+
+
+async def _tell_nobody(_update: dict[str, Any]) -> None:
+    pass
 
 
 class Poller:
     """Fetches updates into the inbox, for as long as nobody else does."""
 
-    def __init__(self, inbox: Inbox, http: httpx.AsyncClient, *, poll_s: int = POLL_S) -> None:
-        """`http` has the bot's own address, with the token in it, as its base."""
+    def __init__(
+        self,
+        inbox: Inbox,
+        http: httpx.AsyncClient,
+        *,
+        tell: Tell = _tell_nobody,
+        poll_s: int = POLL_S,
+    ) -> None:
+        """`http` has the bot's own address, with the token in it, as its base.
+
+        While Redis is away, `tell` hears of every update, and of one that waits long many times.
+        """
         self._inbox = inbox
         self._http = http
+        self._tell = tell
         self._poll_s = poll_s
         self._offset: int | None = None
 
@@ -64,11 +87,37 @@ class Poller:
         if not updates:
             self._offset = None
             return
-        backlog = await self._inbox.store({update["update_id"]: update for update in updates})
+        backlog = await self._store(updates)
         self._offset = max(update["update_id"] for update in updates) + 1
         log.debug("updates", action="poll", count=len(updates), backlog=backlog)
         if backlog > BACKLOG_MAX:
             raise PollFailedError("the inbox is full", retry_after_s=_BACKOFF_S[0])
+
+    async def _store(self, updates: list[dict[str, Any]]) -> int:
+        """Store updates, however long it takes; how many the inbox holds then.
+
+        Meanwhile Telegram is asked for more, but only to tell those who sent them: nothing that is
+        not stored may be confirmed.
+        """
+        storing = asyncio.create_task(
+            self._inbox.store({update["update_id"]: update for update in updates})
+        )
+        try:
+            await asyncio.wait([storing], timeout=REST_AFTER_S)
+            while not storing.done():
+                await self._tell_all(updates)
+                await asyncio.wait([storing], timeout=_LOOK_S)
+                updates = await self._fetch()
+            return storing.result()
+        except RedisError as error:
+            await self._tell_all(updates)
+            raise PollFailedError(f"no inbox: {type(error).__name__}") from error
+        finally:
+            storing.cancel()
+
+    async def _tell_all(self, updates: list[dict[str, Any]]) -> None:
+        for update in updates:
+            await self._tell(update)
 
     async def _fetch(self) -> list[dict[str, Any]]:
         parameters = {

@@ -1,11 +1,13 @@
 """`python -m bot telegram`: start up, serve for as long as the lease is ours, shut down."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import httpx
 import structlog
@@ -27,13 +29,14 @@ from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.handler import Handler
 from bot.health import Health
 from bot.household import household
-from bot.inbox import Inbox
+from bot.inbox import Inbox, UnreadableUpdateError
 from bot.lease import Lease
 from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.message import Departure
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
+from bot.porter import Porter
 from bot.presence import AttendedEngine, Typing
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
@@ -170,6 +173,7 @@ class _Service:
             private_link=f"{bot.link}?start=",
         )
         door = Door(self.settings.served)
+        porter = Porter(voice=sender, anthology=anthology, door=door)
         inline = InlineDesk(
             bot=bot,
             engine=engine,
@@ -191,6 +195,7 @@ class _Service:
                 Departure: _note_departure,
                 InlineQuestion: inline.note,
             },
+            tell=porter.tell,
         )
         deliverer = Deliverer(
             engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
@@ -199,7 +204,8 @@ class _Service:
         poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
         await together(
             lease.keep(),
-            self._fetch(inbox),
+            engine.watch(),
+            self._fetch(inbox, porter),
             handler.run(),
             deliverer.run(),
             dispatcher.run(),
@@ -209,15 +215,22 @@ class _Service:
             poster.run(),
         )
 
-    async def _fetch(self, inbox: Inbox) -> None:
+    async def _fetch(self, inbox: Inbox, porter: Porter) -> None:
         """Have updates come into `inbox`, in one of the two ways that exclude each other."""
         url = self.settings.webhook_url
         if url is None:
             await _insist(self.bot.delete_webhook)
-            await Poller(inbox, self.http).run()
+            tell = partial(_tell, porter, self.bot)
+            await Poller(inbox, self.http, tell=tell).run()
         else:
             secret = self.settings.webhook_secret.get_secret_value()
             await Registration(self.bot, url=url, secret=secret).run()
+
+
+async def _tell(porter: Porter, bot: Bot, update: dict[str, Any]) -> None:
+    """Have the sender of a raw update told that the poet rests; what cannot be read is nobody's."""
+    with suppress(UnreadableUpdateError):
+        await porter.tell(read_update(json.dumps(update).encode(), bot))
 
 
 async def _note_departure(departure: Departure) -> None:

@@ -1,0 +1,107 @@
+"""What was asked of the engine and has not come, asked for again should Redis forget it.
+
+Redis may be emptied. It may lose its last writes, with a failover, or killed while its disk is
+slow: in spite of `appendfsync everysec` it then answers up to two seconds before it writes. Whoever
+asked for a poem still knows what they asked for, and asking for the same again is always safe.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+
+from engine import keys
+from engine.client import (
+    Admission,
+    Admitted,
+    Delivery,
+    EngineClient,
+    EngineUnavailableError,
+    Quota,
+)
+from engine.jobs import Job
+
+LOOK_S = 1.0
+"""How often Redis is asked whether it still knows what is awaited."""
+_GRACE_MS = 60_000
+_BEFORE = (Admitted.ACCEPTED, Admitted.DUPLICATE)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class _Wish:
+    """One job whose outcome has not come."""
+
+    job: Job
+    quotas: Sequence[Quota]
+    known: bool = False
+    """Whether Redis said that it has the job."""
+
+    def is_over(self, now_ms: float) -> bool:
+        """Whether its outcome would have come by now, were there one to come."""
+        deadline_ms = self.job.deadline_ms
+        return deadline_ms is not None and deadline_ms + _GRACE_MS < now_ms
+
+
+class WatchfulEngine(EngineClient):
+    """The engine, for a process that remembers what it asked for. It forgets with the process."""
+
+    def __init__(self, redis: Redis) -> None:
+        """Speak to the engine through `redis`."""
+        super().__init__(redis)
+        self._marks = redis
+        self._wishes: dict[str, _Wish] = {}
+
+    async def put(self, job: Job, quotas: Sequence[Quota] = ()) -> Admission:
+        """Ask for a poem, which is awaited from now on."""
+        # Before it is put, for its outcome may be here before the answer to putting it.
+        wish = self._wishes[job.id] = _Wish(job=job, quotas=quotas)
+        admission = None
+        try:
+            admission = await super().put(job, quotas)
+        finally:
+            wish.known = admission is not None and admission.status in _BEFORE
+            if not wish.known:
+                self._wishes.pop(job.id, None)
+        return admission
+
+    async def outcomes(
+        self, client: str, consumer: str, *, count: int = 64, wait_ms: int = 0
+    ) -> list[Delivery]:
+        """Outcomes, which are awaited no longer."""
+        deliveries = await super().outcomes(client, consumer, count=count, wait_ms=wait_ms)
+        for delivery in deliveries:
+            self._wishes.pop(delivery.outcome.job_id, None)
+        return deliveries
+
+    async def watch(self) -> None:
+        """Look after what is awaited until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with suppress(EngineUnavailableError):
+                await self.look()
+
+    async def look(self) -> None:
+        """Put again what is awaited and Redis does not know of; waits for Redis to tell.
+
+        Raises:
+            EngineUnavailableError: Redis told, and then was away.
+        """
+        now_ms = time.time() * 1000
+        self._wishes = {id_: wish for id_, wish in self._wishes.items() if not wish.is_over(now_ms)}
+        asked = [id_ for id_, wish in self._wishes.items() if wish.known]
+        if not asked:
+            return
+        marks = await self._marks.mget([keys.job(id_) for id_ in asked])
+        lost = [id_ for id_, mark in zip(asked, marks, strict=True) if mark is None]
+        if lost:
+            log.warning("↻ Redis forgot jobs", action="engine.again", count=len(lost))
+        for id_ in lost:
+            # Its outcome may have come meanwhile.
+            if (wish := self._wishes.get(id_)) is not None:
+                await super().put(wish.job, wish.quotas)
