@@ -62,6 +62,11 @@ class BotProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def kill(self) -> None:
         """kill -9, and wait until it is dead."""
         assert self._process is not None

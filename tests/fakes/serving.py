@@ -27,11 +27,22 @@ def small_registry(folder: Path, *, gru: int = 2) -> tuple[Registry, list[str]]:
     return registry, ids
 
 
+ENGINE = ("-m", "engine", "serve")
+
+
 @asynccontextmanager
 async def engine_process(
-    registry: Registry, url: str, client: EngineClient, **settings: str
+    registry: Registry,
+    url: str,
+    client: EngineClient,
+    *,
+    program: tuple[str, ...] = ENGINE,
+    **settings: str,
 ) -> AsyncIterator[Process]:
-    """An engine that lives, and is told to stop in the end; its log is beside the registry."""
+    """An engine that lives, and is told to stop in the end; its log is beside the registry.
+
+    `program` is what Python is to run instead of the engine as it is.
+    """
     usual = {
         "YUEFU_REDIS_URL": url,
         "YUEFU_DATA": str(registry.folder.parent),
@@ -40,7 +51,7 @@ async def engine_process(
     }
     with (registry.folder.parent / "engine.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine", "serve"),
+            *(sys.executable, *program),
             cwd=ROOT,
             env=environment(**usual | settings),
             stdout=log,
