@@ -2,7 +2,8 @@
 
 Redis may be emptied. It may lose its last writes, with a failover, or killed while its disk is
 slow: in spite of `appendfsync everysec` it then answers up to two seconds before it writes. Whoever
-asked for a poem still knows what they asked for, and asking for the same again is always safe.
+asked for a poem still knows what they asked for, and asking for the same again is always safe. What
+was lost may also be that a job has ended: then it comes again, and is known, too.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ from engine.jobs import Job
 
 LOOK_S = 1.0
 """How often Redis is asked whether it still knows what is awaited."""
+DEALT_S = 600.0
+"""How long it is remembered that an outcome was dealt with."""
 _GRACE_MS = 60_000
 _BEFORE = (Admitted.ACCEPTED, Admitted.DUPLICATE)
 
@@ -56,6 +59,7 @@ class WatchfulEngine(EngineClient):
         super().__init__(redis)
         self._marks = redis
         self._wishes: dict[str, _Wish] = {}
+        self._dealt: dict[str, float] = {}
 
     async def put(self, job: Job, quotas: Sequence[Quota] = ()) -> Admission:
         """Ask for a poem, which is awaited from now on."""
@@ -73,11 +77,19 @@ class WatchfulEngine(EngineClient):
     async def outcomes(
         self, client: str, consumer: str, *, count: int = 64, wait_ms: int = 0
     ) -> list[Delivery]:
-        """Outcomes, which are awaited no longer."""
+        """Outcomes, which are awaited no longer, but for those that were dealt with before."""
         deliveries = await super().outcomes(client, consumer, count=count, wait_ms=wait_ms)
         for delivery in deliveries:
             self._wishes.pop(delivery.outcome.job_id, None)
-        return deliveries
+        stale = [one for one in deliveries if one.outcome.job_id in self._dealt]
+        for delivery in stale:
+            await super().done(delivery)
+        return [one for one in deliveries if one not in stale]
+
+    async def done(self, delivery: Delivery) -> None:
+        """The client has dealt with this outcome, and with any other of the same job."""
+        self._dealt[delivery.outcome.job_id] = time.monotonic()
+        await super().done(delivery)
 
     async def watch(self) -> None:
         """Look after what is awaited until cancelled."""
@@ -86,14 +98,18 @@ class WatchfulEngine(EngineClient):
             with suppress(EngineUnavailableError):
                 await self.look()
 
+    def _forget(self) -> None:
+        now_ms, long_ago = time.time() * 1000, time.monotonic() - DEALT_S
+        self._wishes = {id_: wish for id_, wish in self._wishes.items() if not wish.is_over(now_ms)}
+        self._dealt = {id_: at_s for id_, at_s in self._dealt.items() if at_s > long_ago}
+
     async def look(self) -> None:
         """Put again what is awaited and Redis does not know of; waits for Redis to tell.
 
         Raises:
             EngineUnavailableError: Redis told, and then was away.
         """
-        now_ms = time.time() * 1000
-        self._wishes = {id_: wish for id_, wish in self._wishes.items() if not wish.is_over(now_ms)}
+        self._forget()
         asked = [id_ for id_, wish in self._wishes.items() if wish.known]
         if not asked:
             return
