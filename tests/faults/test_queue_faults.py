@@ -56,7 +56,7 @@ class Listener:
         async def has_them() -> bool:
             return len(self.outcomes) >= wanted
 
-        await until(has_them)
+        await until(has_them, within_s=30)
 
     @property
     def failures(self) -> list[Failure]:

@@ -13,18 +13,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 
 from bot import keys, texts
+from bot.inbox import Inbox
 from bot.language import Language
+from bot.telegram.inbox import Poller
 from engine.client import Admitted, EngineClient, Quota, Rate, Whose
 from engine.jobs import Lane
 from tests.fakes.bot import BotProcess, bot_process
 from tests.fakes.jobs import a_job
 from tests.fakes.serving import ENGINE, engine_process, small_registry
-from tests.fakes.telegram import FakeTelegram, Sent
+from tests.fakes.telegram import TOKEN, FakeTelegram, Sent
 from tests.fakes.valkey import OwnValkey
 from tests.fakes.waiting import until
 
@@ -206,6 +210,48 @@ async def test_fault_6_while_redis_is_frozen_people_hear_that_the_poet_rests(
     )
     assert len(told) == len(frozen)
     assert (people.unanswered, people.twice, alive) == (0, 0, True)
+
+
+async def test_fault_6_what_a_frozen_redis_cannot_store_stays_with_telegram(
+    own_server: OwnValkey, own_redis: Redis
+):
+    told: dict[int, float] = {}
+
+    async def tell(update: dict[str, Any]) -> None:
+        told.setdefault(update["update_id"], time.monotonic())
+
+    async def heard(update: int) -> None:
+        async def is_told() -> bool:
+            return update in told
+
+        await until(is_told)
+
+    async with (
+        FakeTelegram().serve() as telegram,
+        httpx.AsyncClient(base_url=f"{telegram.url}/bot{TOKEN}/") as http,
+    ):
+        poller = Poller(inbox := Inbox(own_redis, PLATFORM), http, tell=tell, poll_s=0)
+        own_server.freeze()
+        asked = {}
+        for number in range(3):
+            update = await telegram.say("/poem 月")
+            asked[update] = time.monotonic()
+            if number == 0:
+                polling = asyncio.create_task(poller.poll())
+            await heard(update)
+        kept = set(telegram.pending)
+        own_server.thaw()
+        await polling
+        await poller.poll()
+        stored = await inbox.backlog()
+    slowest = max(told[update] - asked_s for update, asked_s in asked.items())
+    print(
+        f"\nfault 6: redis frozen, updates {len(asked)}, told that the poet rests {len(told)}, the "
+        f"last after {slowest:.2f} s, confirmed before they were stored {len(asked) - len(kept)}, "
+        f"stored after the thaw {stored}"
+    )
+    assert (len(told), len(kept), stored) == (3, 3, 3)
+    assert slowest <= 2
 
 
 async def _some_run(redis: Redis) -> bool:
