@@ -2,24 +2,26 @@
 
 import asyncio
 import itertools
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from engine.registry import Registry
+from tests.fakes.bot import ROOT, environment
+
+Start = Callable[[], tuple[str, "subprocess.Popen[bytes]"]]
+"""Starts one more worker: its name in the queue, and its process."""
 
 
 class Crew:
-    """Some `tests.fakes.worker` processes on one queue."""
+    """Some workers on one queue."""
 
-    def __init__(self, url: str, *, size: int, lease_ms: int, slots: int, work_ms: int) -> None:
+    def __init__(self, start: Start, *, size: int) -> None:
         self.deaths = 0
-        self._numbers = itertools.count()
-        self._url = url
-        self._options = [f"--lease-ms={lease_ms}", f"--slots={slots}", f"--work-ms={work_ms}"]
-        self._workers = dict(self._start() for _ in range(size))
+        self._start = start
+        self._workers = dict(start() for _ in range(size))
 
     @property
     def names(self) -> list[str]:
@@ -47,18 +49,11 @@ class Crew:
             process.kill()
             process.wait()
 
-    def _start(self) -> tuple[str, subprocess.Popen[bytes]]:
-        name = f"worker-{next(self._numbers)}"
-        command = [sys.executable, "-m", "tests.fakes.worker", self._url, name, *self._options]
-        return name, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-
 
 @asynccontextmanager
-async def crew(
-    url: str, *, size: int = 2, lease_ms: int = 500, slots: int = 8, work_ms: int = 30
-) -> AsyncIterator[Crew]:
+async def tended(start: Start, *, size: int) -> AsyncIterator[Crew]:
     """A crew that is tended while the block runs."""
-    workers = Crew(url, size=size, lease_ms=lease_ms, slots=slots, work_ms=work_ms)
+    workers = Crew(start, size=size)
     tending = asyncio.create_task(workers.tend())
     try:
         yield workers
@@ -66,3 +61,48 @@ async def crew(
         tending.cancel()
         await asyncio.gather(tending, return_exceptions=True)
         workers.dismiss()
+
+
+@asynccontextmanager
+async def crew(
+    url: str, *, size: int = 2, lease_ms: int = 500, slots: int = 8, work_ms: int = 30
+) -> AsyncIterator[Crew]:
+    """A crew of `tests.fakes.worker`."""
+    numbers = itertools.count()
+    options = [f"--lease-ms={lease_ms}", f"--slots={slots}", f"--work-ms={work_ms}"]
+
+    def start() -> tuple[str, "subprocess.Popen[bytes]"]:
+        name = f"worker-{next(numbers)}"
+        command = [sys.executable, "-m", "tests.fakes.worker", url, name, *options]
+        return name, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+    async with tended(start, size=size) as workers:
+        yield workers
+
+
+@asynccontextmanager
+async def engine_crew(
+    registry: Registry, url: str, *program: str, size: int = 2, **settings: str
+) -> AsyncIterator[Crew]:
+    """A crew of real engines; `program` is what Python runs as one."""
+    folder = registry.folder.parent
+    usual = {
+        "YUEFU_REDIS_URL": url,
+        "YUEFU_DATA": str(folder),
+        "YUEFU_MODELS": str(registry.folder),
+        "YUEFU_THREADS": "1",
+    }
+
+    def start() -> tuple[str, "subprocess.Popen[bytes]"]:
+        with (folder / "engine.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *program],
+                cwd=ROOT,
+                env=environment(**usual | settings),
+                stdout=log,
+                stderr=log,
+            )
+        return f"{socket.gethostname()}-{process.pid}", process
+
+    async with tended(start, size=size) as workers:
+        yield workers

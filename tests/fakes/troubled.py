@@ -5,6 +5,8 @@ python -m tests.fakes.troubled stray-index GLYPH
 python -m tests.fakes.troubled slow MS
 """
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from torch import OutOfMemoryError
 
 from engine.__main__ import app
 from engine.runner import Runner
+from engine.sequence import Sequence
 from engine.vocabulary import RHYME_INDEX, Vocabulary
 
 STRAY = 1_000_000
@@ -65,10 +68,24 @@ def slow(step_ms: str) -> None:
     Runner.step = late  # type: ignore[method-assign]
 
 
+def poison(glyph: str, step_ms: str) -> None:
+    """Every step takes so long, and one with a poem that begins with `glyph` ends the process."""
+    usual = Runner.join
+
+    def join(self: Runner, sequence: Sequence) -> int:
+        if sequence.job.opening == glyph:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return usual(self, sequence)
+
+    slow(step_ms)
+    Runner.join = join  # type: ignore[method-assign]
+
+
 FAULTS: dict[str, Callable[..., None]] = {
     "out-of-memory": out_of_memory,
     "bad-vocabulary": bad_vocabulary,
     "slow": slow,
+    "poison": poison,
 }
 
 if __name__ == "__main__":

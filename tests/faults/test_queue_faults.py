@@ -9,17 +9,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from bot.vigil import WatchfulEngine
-from engine import keys
+from engine import keys, queue
 from engine.client import EngineClient, EngineUnavailableError
 from engine.jobs import Failure, Job, Lane, Outcome, Reason
 from engine.queue import Admitted
-from tests.fakes.crew import Crew, crew
+from tests.fakes.crew import Crew, crew, engine_crew
 from tests.fakes.jobs import a_job
+from tests.fakes.serving import small_registry
 from tests.fakes.valkey import OwnValkey
 from tests.fakes.waiting import until
 from tests.fakes.worker import POISON
@@ -160,6 +163,40 @@ async def test_engines_killed_in_the_midst_of_batches_lose_and_double_nothing(
     assert max(times) <= LEASE_MS / 1000 + 2
 
 
+@pytest.mark.only_by_make_faults
+@pytest.mark.timeout(240)
+async def test_real_engines_killed_in_the_midst_of_poems_lose_and_double_nothing(
+    redis: Redis, valkey_url: str, tmp_path: Path
+):
+    chance = random.Random(1)
+    registry, _ = small_registry(tmp_path / "models", gru=1)
+    jobs = await put_all(EngineClient(redis), [an_ordinary_job(n) for n in range(2000)])
+    recoveries: list[asyncio.Task[float]] = []
+    # Slow enough that two engines are at work on them for a while.
+    slow = ("-m", "tests.fakes.troubled", "slow", "40")
+    async with (
+        engine_crew(registry, valkey_url, *slow, YUEFU_SLOTS="64") as workers,
+        listening(EngineClient(redis)) as listener,
+    ):
+        while not await listener.has(jobs):
+            await asyncio.sleep(chance.uniform(2, 5))
+            recoveries += await kill_in_midst(redis, workers, chance)
+        times = [await task for task in recoveries]
+    lost, doubled = listener.lost(jobs), listener.doubled
+    print(
+        f"\nfault 1: real engines, jobs {len(jobs)}, engines killed mid-batch {len(times)}, lost "
+        f"{lost}, doubled {doubled}, slowest recovery {max(times):.2f} s (lease "
+        f"{queue.LEASE_MS / 1000} s), failed {len(listener.failures)}"
+    )
+    assert len(times) >= 3
+    assert (lost, doubled, listener.failures) == (0, 0, [])
+    assert max(times) <= queue.LEASE_MS / 1000 + 2
+
+
+def an_ordinary_job(number: int) -> Job:
+    return a_job(f"{number}", seed=number, candidates=1, opening="", chat=f"chat {number % 50}")
+
+
 async def kill_in_midst(
     redis: Redis, workers: Crew, chance: random.Random
 ) -> list[asyncio.Task[float]]:
@@ -277,3 +314,32 @@ async def test_a_poison_job_is_buried_after_three_deaths_and_no_innocent_with_it
     ]
     assert (listener.lost(ids), listener.doubled, workers.deaths) == (0, 0, 3)
     assert await redis.xlen(keys.DEAD) == 1
+
+
+@pytest.mark.only_by_make_faults
+@pytest.mark.timeout(240)
+async def test_a_job_that_kills_real_engines_is_buried_and_no_innocent_with_it(
+    redis: Redis, valkey_url: str, tmp_path: Path
+):
+    chance = random.Random(9)
+    registry, _ = small_registry(tmp_path / "models", gru=1)
+    poison = replace(an_ordinary_job(0), id="poison", opening=POISON)
+    jobs = [poison, *(an_ordinary_job(n) for n in range(1, 1000))]
+    chance.shuffle(jobs)
+    ids = await put_all(EngineClient(redis), jobs)
+    program = ("-m", "tests.fakes.troubled", "poison", POISON, "10")
+    async with (
+        engine_crew(registry, valkey_url, *program, YUEFU_SLOTS="64") as workers,
+        listening(EngineClient(redis)) as listener,
+    ):
+        await until(lambda: listener.has(ids), within_s=120)
+    innocents = [failure for failure in listener.failures if failure.job_id != "poison"]
+    print(
+        f"\nfault 9: real engines, jobs {len(ids)}, innocents buried {len(innocents)}, lost "
+        f"{listener.lost(ids)}, doubled {listener.doubled}, poison buried after "
+        f"{workers.deaths} deaths"
+    )
+    assert [(failure.job_id, failure.reason) for failure in listener.failures] == [
+        ("poison", Reason.BURIED)
+    ]
+    assert (listener.lost(ids), listener.doubled, workers.deaths) == (0, 0, 3)
