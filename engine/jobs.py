@@ -7,9 +7,9 @@ torch nor redis, so that every process can speak of jobs.
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.verse.forms import FormName
 from engine.verse.frame import glyphs_of, opening_frame
@@ -81,7 +81,7 @@ class Job:
     """The form to write in."""
     cell: Cell
     """The model family to write with."""
-    temperature: float
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Sampling temperature, above 0; under 1 is safer, over 1 is wilder."""
     seed: int
     """Seed of everything random; the same seed and number of candidates give the same poem."""

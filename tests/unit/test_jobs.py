@@ -1,6 +1,7 @@
 """Jobs and outcomes survive their journey as JSON, and nothing else passes for one."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -122,9 +123,17 @@ def test_a_log_line_about_a_job_holds_nothing_that_a_person_wrote():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", "hot"), ("deadline_ms", "x"), ("seed", None)]
+    ("field", "value"),
+    [
+        ("temperature", "hot"),
+        ("temperature", 0),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("deadline_ms", "x"),
+        ("seed", None),
+    ],
 )
-def test_a_field_of_another_type_is_refused_by_name(field, value):
+def test_a_field_that_is_none_of_its_kind_is_refused_by_name(field, value):
     fields = json.loads(a_job().to_json()) | {field: value}
     with pytest.raises(JobError, match=field):
         Job.from_json(json.dumps(fields))
