@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import OutOfMemoryError
+import torch
+from torch import OutOfMemoryError, Tensor
 
 from engine.__main__ import app
 from engine.runner import Runner
 from engine.sequence import Sequence
+from engine.theme import ThemeEncoder
 from engine.vocabulary import RHYME_INDEX, Vocabulary
 
 STRAY = 1_000_000
@@ -40,9 +42,13 @@ def out_of_memory(step: str, rows: str) -> None:
     Runner.step = scarce  # type: ignore[method-assign]
 
 
-def bad_vocabulary(glyph: str, group: str) -> None:
-    """The vocabulary has an index that the model has not, and nothing that rhymes in one group."""
-    index = Vocabulary.index_as_typed
+def bad_model(glyph: str, group: str) -> None:
+    """Three faults of a model, each of which a poem meets or does not.
+
+    Its vocabulary has an index that it has not itself, for `glyph`; nothing rhymes in `group`; and
+    a theme calls up a state of NaN.
+    """
+    index, begin = Vocabulary.index_as_typed, ThemeEncoder.begin
     table: Any = vars(Vocabulary)["rhyme_table"]
 
     def stray(self: Vocabulary, char: str) -> int:
@@ -53,6 +59,10 @@ def bad_vocabulary(glyph: str, group: str) -> None:
         rhymes[RHYME_INDEX[group]] = False
         return rhymes
 
+    def undefined(self: ThemeEncoder, embedded: Tensor) -> Tensor:
+        return torch.full_like(begin(self, embedded), torch.nan)
+
+    ThemeEncoder.begin = undefined  # type: ignore[method-assign]
     Vocabulary.index_as_typed = stray  # type: ignore[method-assign]
     Vocabulary.rhyme_table = property(bare)  # type: ignore[assignment, method-assign]
 
@@ -83,7 +93,7 @@ def poison(glyph: str, step_ms: str) -> None:
 
 FAULTS: dict[str, Callable[..., None]] = {
     "out-of-memory": out_of_memory,
-    "bad-vocabulary": bad_vocabulary,
+    "bad-model": bad_model,
     "slow": slow,
     "poison": poison,
 }

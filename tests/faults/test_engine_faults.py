@@ -18,6 +18,7 @@ from engine.checkpoint import Checkpoint, load
 from engine.client import EngineClient
 from engine.jobs import Cell, Failure, Job, Outcome, Poem, Reason
 from engine.runner import Runner
+from engine.theme import ThemeEncoder
 from engine.verse.forms import FormName
 from engine.vocabulary import Vocabulary
 from engine.writer import Writer
@@ -29,12 +30,13 @@ GOOD = 56
 STRAY, BARE = "月", "尤"
 """A glyph that has an index which the model has not, and a group in which nothing rhymes."""
 BAD: dict[str, dict[str, Any]] = {
-    "NaN": {"temperature": math.nan},
-    "logits beyond any number": {"temperature": 1e-40},
+    "NaN": {"theme": "風"},
     "nothing admitted": {"rhyme": BARE},
     "an index beyond the vocabulary": {"opening": STRAY},
 }
-"""What makes a row fail, and how a job comes to ask for it."""
+"""What makes a row fail, and how a job meets it (`troubled.bad_model`)."""
+UNREADABLE = (math.nan, math.inf, 0.0, -1.0)
+"""Temperatures that are none."""
 
 
 def beside(bad: dict[str, Any] | None) -> list[Job]:
@@ -55,10 +57,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @pytest.fixture
-def bad_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("index_as_typed", "rhyme_table"):
-        monkeypatch.setattr(Vocabulary, name, vars(Vocabulary)[name])
-    troubled.bad_vocabulary(STRAY, BARE)
+def bad_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in (
+        (Vocabulary, "index_as_typed"),
+        (Vocabulary, "rhyme_table"),
+        (ThemeEncoder, "begin"),
+    ):
+        monkeypatch.setattr(owner, name, vars(owner)[name])
+    troubled.bad_model(STRAY, BARE)
 
 
 # Fault 10
@@ -77,7 +83,7 @@ def failures(outcomes: dict[str, Outcome]) -> dict[str, Reason]:
     return {one.job_id: one.reason for one in outcomes.values() if isinstance(one, Failure)}
 
 
-@pytest.mark.usefixtures("bad_vocabulary")
+@pytest.mark.usefixtures("bad_model")
 def test_fault_10_a_row_that_cannot_be_written_changes_no_bit_of_the_others(small: Checkpoint):
     usual = good(written(small, beside(None)))
     assert all(isinstance(outcome, Poem) for outcome in usual.values())
@@ -93,7 +99,7 @@ def test_fault_10_a_row_that_cannot_be_written_changes_no_bit_of_the_others(smal
     assert changed == 0
 
 
-@pytest.mark.usefixtures("bad_vocabulary")
+@pytest.mark.usefixtures("bad_model")
 @pytest.mark.parametrize("where", [{"theme": STRAY}, {"unlike": STRAY * 20}])
 def test_fault_10_no_index_beyond_the_vocabulary_reaches_the_model(small: Checkpoint, where: Any):
     outcomes = written(small, [job(1, rhyme="東"), job(2, rhyme="東", **where)])
@@ -144,19 +150,24 @@ async def test_fault_10_an_engine_lives_through_rows_that_cannot_be_written(
         job(2000 + number, candidates=1, **fields)
         for number, fields in enumerate([*BAD.values()] * 5)
     ]
+    unreadable = [
+        job(3000 + number, temperature=temperature) for number, temperature in enumerate(UNREADABLE)
+    ]
     jobs = beside(None)
-    await put_all(redis, [*jobs[:30], *bad, *jobs[30:]])
-    program = ("-m", "tests.fakes.troubled", "bad-vocabulary", STRAY, BARE)
+    await put_all(redis, [*jobs[:30], *bad, *unreadable, *jobs[30:]])
+    program = ("-m", "tests.fakes.troubled", "bad-model", STRAY, BARE)
     async with serving(redis, valkey_url, tmp_path, program, YUEFU_SLOTS="64") as served:
         pass
     failed = failures(served.outcomes)
     poems = sum(isinstance(served.outcomes[one.id], Poem) for one in jobs)
     print(
         f"\nfault 10: jobs {len(jobs)}, poems {poems}, beside them rows that cannot be written "
-        f"{len(bad)}, of these jobs failed {len(failed)}, answered twice {served.doubled}, "
-        f"processes ended {0 if served.alive else 1}"
+        f"{len(bad)} and jobs that cannot be read {len(unreadable)}, of these failed "
+        f"{len(failed)}, answered twice {served.doubled}, processes ended "
+        f"{0 if served.alive else 1}"
     )
-    assert failed == {one.id: Reason.INTERNAL for one in bad}
+    wanted = {one.id: Reason.INTERNAL for one in bad}
+    assert failed == wanted | {one.id: Reason.BURIED for one in unreadable}
     assert (poems, served.doubled, served.alive) == (len(jobs), 0, True)
     assert "Traceback" not in served.log
 
