@@ -43,7 +43,7 @@ _OPTIONS = {
     # No port: nobody else on the machine can reach it.
     "port": "0",
     "unixsocketperm": "700",
-    # A kill loses nothing, a power cut a second at most.
+    # A kill loses nothing, but where the disk is slow: two seconds, as a power cut does.
     "appendonly": "yes",
     "appendfsync": "everysec",
     "save": "",
