@@ -58,7 +58,7 @@ async def engine_process(
             stderr=log,
         )
     try:
-        await until(client.cells, within_s=40)
+        await until(client.cells, within_s=90)
         yield process
     finally:
         with suppress(ProcessLookupError):

@@ -142,7 +142,7 @@ async def put_all(redis: Redis, jobs: list[Job]) -> None:
 
 
 @pytest.mark.only_by_make_faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_fault_10_an_engine_lives_through_rows_that_cannot_be_written(
     redis: Redis, valkey_url: str, tmp_path: Path
 ):
@@ -229,7 +229,7 @@ def test_fault_11_what_does_not_fit_into_one_row_ends_the_process(
 
 
 @pytest.mark.only_by_make_faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_fault_11_an_engine_out_of_memory_loses_no_job(
     redis: Redis, valkey_url: str, tmp_path: Path
 ):

@@ -266,11 +266,11 @@ async def test_an_emptied_redis_serves_on_and_those_at_work_are_answered(
 ):
     client = EngineClient(own_redis)
     async with (
-        crew(own_server.url, size=1, work_ms=400) as workers,
+        crew(own_server.url, size=1, work_ms=800) as workers,
         listening(client) as listener,
     ):
         at_work = await put_all(client, [a_job(f"at work {n}") for n in range(8)])
-        await until(lambda: all_taken(own_redis, at_work))
+        await until(lambda: all_taken(own_redis, at_work), within_s=30)
         await own_redis.flushall()
         began = time.monotonic()
         after = await put_all(client, [a_job("after")])
