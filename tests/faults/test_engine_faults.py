@@ -126,11 +126,16 @@ async def serving(
     served = Served(outcomes={}, doubled=0, log="", alive=True)
     async with engine_process(registry, url, client, program=program, **settings) as process:
         yield served
-        while sum((await client.depth()).values()) or not served.outcomes:
-            for delivery in await client.outcomes("test", "reader", wait_ms=200):
+        is_over = False
+        while not is_over:
+            # In this order: what ends in between is still collected.
+            left = sum((await client.depth()).values())
+            deliveries = await client.outcomes("test", "reader", wait_ms=200)
+            for delivery in deliveries:
                 served.doubled += delivery.outcome.job_id in served.outcomes
                 served.outcomes[delivery.outcome.job_id] = delivery.outcome
                 await client.done(delivery)
+            is_over = not left and not deliveries
         served.alive = process.returncode is None
     served.log = (folder / "engine.log").read_text()
 
