@@ -46,8 +46,10 @@ def compose(outcome: Outcome) -> Message:
     context = Context.from_fields(outcome.context)
     if isinstance(outcome, Poem):
         return _show(outcome, context)
+    # What was buried may be put back by the operator, and the poem then has yet to be said.
+    buried = ":buried" if outcome.reason is Reason.BURIED else ""
     return Message(
-        id=cause_of(outcome.job_id),
+        id=cause_of(outcome.job_id) + buried,
         address=context.address,
         text=FAILURES[outcome.reason].say(context.language),
         until_ms=context.until_ms,

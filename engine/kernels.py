@@ -251,7 +251,10 @@ def _mass(logits: Any, shift: Any) -> Any:
 
 @_loop()
 def _draw(choices: Any, tops: Any, best: Any, temperature: Any, uniform: Any) -> Any:
-    """Draw by min-p and the inverse of the cumulative distribution: `engine.sampler.sample`."""
+    """Draw by min-p and the inverse of the cumulative distribution: `engine.sampler.sample`.
+
+    Nothing is likely, and 0 is drawn, where `temperature` is not a number above 0.
+    """
     least = best + temperature * _f32(math.log(MIN_P))
     likely, masses = np.empty(len(choices), np.int64), np.empty(len(choices))
     count, mass = 0, 0.0
@@ -262,6 +265,8 @@ def _draw(choices: Any, tops: Any, best: Any, temperature: Any, uniform: Any) ->
                     mass += math.exp((choices[v] - best) / temperature)
                     likely[count], masses[count] = v, mass
                     count += 1
+    if count == 0:
+        return np.int64(0)
     first = np.searchsorted(masses[:count], uniform * mass, side="right")
     return likely[min(first, count - 1)]
 
@@ -333,7 +338,7 @@ def choose(
         _bar(mine, at, its, bias, choices)
         best = _tops(choices, tops) if math.isfinite(total) else _f32(-np.inf)
         chosen = 0
-        if best == -np.inf:
+        if best == -np.inf or not temperature[row] > 0:
             sound[row] = False
         else:
             chosen = _draw(choices, tops, best, temperature[row], uniforms[row, at])

@@ -52,6 +52,14 @@ def test_the_context_survives_the_journey():
     )
 
 
+def test_a_poem_that_is_put_back_is_said_though_its_burial_was_told():
+    job = the_job()
+    failure = Failure(job_id=job.id, reason=Reason.BURIED, context=job.context)
+    told, shown = compose(failure), compose(made_up_poem(job))
+    assert told.address == shown.address
+    assert told.id != shown.id
+
+
 def test_a_poem_comes_back_to_where_it_was_asked_for_with_the_glyphs_typed():
     message = compose(made_up_poem(the_job()))
     assert (message.id, message.poem_id, message.address) == ("tg:42", "tg:42", ADDRESS)

@@ -98,6 +98,16 @@ def test_a_row_that_may_write_nothing_is_marked(checkpoint):
     assert not runner.words(0, 1).sound
 
 
+def test_a_temperature_that_is_no_number_marks_its_row_and_ends_nothing(checkpoint):
+    runner = Runner(checkpoint, slots=4)
+    for one in sequences(checkpoint, 2):
+        runner.join(one)
+    with torch.inference_mode():
+        runner._rows.temperature[0] = torch.nan
+    runner.step()
+    assert [runner.words(row, 1).sound for row in range(2)] == [False, True]
+
+
 def test_samples_follow_the_distribution_cut_at_min_p():
     """Over evenly spaced numbers, the kernel draws what `engine.sampler.sample` does."""
     torch.manual_seed(1)
