@@ -99,7 +99,8 @@ def test_the_dockerfile_passes_its_linter():
 
 @pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda path: path.name)
 def test_a_script_passes_its_linter(script: Path):
-    assert run(linter("shellcheck"), script) == ""
+    told = ("--external-sources", "--source-path", DEPLOY)
+    assert run(linter("shellcheck"), *told, script) == ""
 
 
 # --- compose ---
