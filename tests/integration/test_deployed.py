@@ -21,7 +21,7 @@ from bot.leftovers import Leftovers
 from bot.message import Address, Message
 from bot.outbox import Outbox
 from bot.shelf import Shelf
-from engine import keys, orders
+from engine import dead, keys, orders
 from engine.bulletin import Bulletin, latest, publish
 from engine.client import EngineClient, Quota, Rate, Whose
 from engine.heartbeat import Heartbeat, beat, living
@@ -67,6 +67,11 @@ class World:
         [lease, *_] = await Queue(self.logins["engine"], worker="worker").take(1)
         return lease
 
+    async def has_buried(self) -> str:
+        """The id of what the engine buried last."""
+        await Queue(self.logins["engine"], worker="worker").bury(await self.has_leased(), "a test")
+        return [entry.id async for entry in dead.listed(self.logins["operator"])][-1]
+
     async def holds(self) -> dict[bytes, bytes]:
         """Every key, and what is in it; by whoever may read all."""
         operator = self.logins["operator"]
@@ -111,6 +116,10 @@ async def _hold_a_night(redis: Redis) -> None:
         await hold.check()
         await redis.set(trainer_keys.ended("2026-11-21"), "done", ex=trainer_keys.ENDED_TTL_S)
         await redis.exists(trainer_keys.ended("2026-11-21"))
+
+
+async def _retry(redis: Redis, entry_id: str) -> None:
+    await dead.retry(redis, await dead.find(redis, entry_id))
 
 
 async def _keep_an_inbox(redis: Redis, platform: str) -> None:
@@ -226,6 +235,19 @@ VERBS = [
         ENGINE,
         lambda it, job: Queue(it, worker="worker").bury(job, "of a test"),
         World.has_leased,
+    ),
+    Verb(
+        "look who was cancelled",
+        (*ENGINE, *OPERATOR),
+        lambda it, job: Queue(it, worker="worker").cancelled([job]),
+        World.has_leased,
+    ),
+    Verb("find what is buried", (*PLATFORMS, *OPERATOR), dead.find, World.has_buried),
+    Verb(
+        "retry what was buried",
+        OPERATOR,
+        _retry,
+        World.has_buried,
     ),
     # What processes tell each other.
     Verb("beat", ENGINE, lambda it, _: beat(it, HEARTBEAT)),
@@ -400,7 +422,7 @@ async def test_what_scales_the_engines_sees_how_many_jobs_wait(world: World):
     for _ in range(11):
         await world.has_put()
     assert await lag() == 16
-    [*running] = await engine.take(9)
-    assert len(running) == 4
+    running = await engine.take(9)
+    assert (len(running), await lag()) == (9, 2)
     await engine.finish(running[0], a_poem(running[0].job))
-    assert await lag() == 7
+    assert await lag() == 2
