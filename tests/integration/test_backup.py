@@ -1,19 +1,23 @@
 """What a backup holds comes back, and nothing is lost by making or refusing one."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.anthology import Anthology
+from bot.anthology.database import migrate
 from bot.settings import BotSettings
 from engine.jobs import Cell
 from engine.registry import Registry
 from tests.fakes.anthologies import write
+from tests.fakes.bot import ROOT
 from tests.fakes.bot import environment as outside
 from tests.fakes.deployed import DEPLOY
 from tests.fakes.models import write_model
@@ -42,6 +46,11 @@ class Installation:
         async with self.anthology() as anthology:
             return await anthology.poems.count_own(PERSON)
 
+    def revision(self) -> str:
+        """How far the tables are."""
+        with closing(sqlite3.connect(self.settings.data / "anthology.sqlite3")) as database:
+            return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
     def run(self, script: str, *words: str | Path, **environment: str) -> "Done":
         ours = {
             "PYTHON": sys.executable,
@@ -49,7 +58,7 @@ class Installation:
             "YUEFU_MODELS": str(self.settings.models_folder),
         }
         done = subprocess.run(
-            [DEPLOY / script, *words],
+            [*([sys.executable] if script.endswith(".py") else []), DEPLOY / script, *words],
             env=outside(**ours | environment),
             check=False,
             capture_output=True,
@@ -110,6 +119,23 @@ async def test_a_backup_makes_a_new_machine_what_the_old_one_was(
     assert await new.poems() == 1
     serves, previous = new.registry.aliases(Cell.GRU), installation.registry.aliases(Cell.GRU)
     assert serves == previous
+
+
+async def test_an_upgrade_brings_the_tables_up_to_date_and_the_backup_before_it_back(
+    tmp_path: Path,
+):
+    """As the runbook does it: backup, migration, and the way back where that was a mistake."""
+    old = Installation(BotSettings(data=tmp_path / "data"), tmp_path / "backups")
+    old.settings.data.mkdir()
+    engine = create_async_engine(old.settings.anthology_url)
+    await migrate(engine, old.settings.pseudonyms, "v0001")
+    await engine.dispose()
+    before = old.back_up()
+    assert old.run("migrate.py", PYTHONPATH=str(ROOT)).worked
+    assert await old.poems() == 0
+    assert old.revision() > "v0001"
+    assert old.run("restore.sh", before).worked
+    assert old.revision() == "v0001"
 
 
 @pytest.mark.parametrize("file", ["anthology.sqlite3", "models.tar"])

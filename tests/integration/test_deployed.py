@@ -45,7 +45,14 @@ HEARTBEAT = Heartbeat(worker="worker", cells={Cell.GRU: "gru-test"}, slots=1, si
 QUOTA = Quota(whose=Whose.PERSON, name="p", in_flight=1000, rates=(Rate(count=1000, window_s=60),))
 MESSAGE = Message(id="t:1", address=Address(chat="telegram:1"), text="a message")
 PACE = Pace(every_ms=1, burst=1000)
-REFUSALS = ("No permissions", "NOPERM", "has no permissions", "DEBUG command not allowed")
+REFUSALS = (
+    "No permissions",
+    "NOPERM",
+    "has no permissions",
+    # Of Redis 7.0, in scripts.
+    "The user executing the script can't",
+    "DEBUG command not allowed",
+)
 _NUMBERS = count()
 
 
@@ -274,6 +281,7 @@ VERBS = [
     _raw((), "EVAL", f"return redis.call('DEL', '{CHAT_JOBS}')", "0"),
     _raw(OPERATOR, "SCAN", "0"),
     _raw(OPERATOR, "ACL", "LOAD"),
+    _raw(OPERATOR, "CLIENT", "LIST"),
     _raw(OPERATOR, "CONFIG", "GET", "maxmemory-policy"),
     _raw(("keda", *OPERATOR), "INFO"),
     *(
@@ -283,6 +291,8 @@ VERBS = [
             "ACL SETUSER thief on nopass +@all ~*",
             "BGREWRITEAOF",
             "CLIENT KILL TYPE normal",
+            "CLIENT PAUSE 1",
+            "CLIENT UNBLOCK 1",
             "CLUSTER RESET",
             "CONFIG SET maxmemory 1",
             "DEBUG SLEEP 0",
