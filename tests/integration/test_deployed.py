@@ -18,6 +18,7 @@ from bot import keys as bot_keys
 from bot.budget import Allowance, Budget, Halt, Pace
 from bot.inbox import Inbox
 from bot.leftovers import Leftovers
+from bot.mark import mark, mark_once
 from bot.message import Address, Message
 from bot.outbox import Outbox
 from bot.shelf import Shelf
@@ -172,11 +173,11 @@ async def _keep_counters(redis: Redis, platform: str) -> None:
 
 
 async def _keep_marks(redis: Redis, platform: str) -> None:
-    await redis.set(bot_keys.refused(platform, "1"), 1, ex=60, nx=True)
-    await redis.set(bot_keys.ticket(platform, "1"), 1, ex=60)
+    await mark_once(redis, bot_keys.refused(platform, "1"), ttl_s=60)
+    await mark(redis, bot_keys.ticket(platform, "1"), "ticket", ttl_s=60)
     await redis.get(bot_keys.ticket(platform, "1"))
     await redis.get(bot_keys.commands(platform))
-    await redis.set(bot_keys.card(platform, "1"), "file", ex=60)
+    await redis.set(bot_keys.commands(platform), "mark")
 
 
 async def _keep_notices(redis: Redis) -> None:
