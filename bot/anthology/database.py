@@ -10,16 +10,20 @@ from typing import Any, Self, TypeVar
 import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import make_url
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
+    DBAPIError,
     IntegrityError,
     InterfaceError,
     OperationalError,
     SQLAlchemyError,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm.exc import StaleDataError
 
 from bot.errors import AnthologyError
 from bot.pseudonyms import Pseudonyms
@@ -31,10 +35,19 @@ MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _BUSY_S = 10
 _READS = "yuefu_reads"
 _PAUSES_S = (0.1, 0.5, 1.0, 2.0)
-_AGAIN = (OperationalError, InterfaceError, OSError, IntegrityError)
-"""The database is away, or somebody else has just made the row that was missing."""
+_AGAIN = (OperationalError, InterfaceError, OSError, IntegrityError, StaleDataError)
+"""The database is away, or somebody else has just made the row that was missing, or deleted that
+which was there."""
+_AGAIN_STATES = ("08", "40", "53", "57")
+"""The same, in the words of PostgreSQL, by the first two characters of an SQLSTATE: no connection,
+a deadlock, too many connections, a server that is just starting or stopping."""
 _POSTGRES_LOCK = 0x797565667531
 """Any number that nothing else in the database locks: "yuefu1"."""
+_POSTGRES_CONNECT_S = 5
+_POSTGRES_COMMAND_S = 30
+"""A command that takes longer waits for a machine that is gone, and nobody waits for that."""
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+"""Whoever reads twice reads the same, as they do in SQLite."""
 
 
 log = structlog.get_logger(__name__)
@@ -46,7 +59,8 @@ class Database:
     def __init__(self, engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
         """Use `engine`, whose database has the newest tables. Most callers want `open`."""
         self._engine = engine
-        self._reading = engine.execution_options(**{_READS: True})
+        options = _SNAPSHOT if engine.dialect.name == "postgresql" else {}
+        self._reading = engine.execution_options(**{_READS: True}, **options)
         self._pseudonyms = pseudonyms
 
     @classmethod
@@ -57,13 +71,9 @@ class Database:
         Raises:
             AnthologyError: the address is wrong, or the database does not answer.
         """
-        engine = _connect(url)
+        await _prepare(url, pseudonyms)
+        engine = _connect(url, command_s=_POSTGRES_COMMAND_S)
         try:
-            try:
-                _make_folder(engine)
-                await _prepare(engine, pseudonyms)
-            except (SQLAlchemyError, OSError) as error:
-                raise AnthologyError(f"the anthology does not open: {_brief(error)}") from error
             yield cls(engine, pseudonyms)
         finally:
             await engine.dispose()
@@ -107,14 +117,38 @@ class Database:
                     return await work(session)
             except (SQLAlchemyError, OSError) as error:
                 pause_s = next(pauses_s, None)
-                if pause_s is None or not isinstance(error, _AGAIN):
+                if pause_s is None or not _passes(error):
                     # Only its name: a database may quote what people wrote.
                     raise AnthologyError(type(error).__name__) from error
                 log.warning("↻", action="anthology.again", error=type(error).__name__)
                 await asyncio.sleep(pause_s)
 
 
-async def _prepare(engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
+def _passes(error: Exception) -> bool:
+    """Whether the same may go better a little later."""
+    if isinstance(error, TimeoutError):
+        # It took its time already.
+        return False
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or state.startswith(_AGAIN_STATES):
+            return True
+    return isinstance(error, _AGAIN)
+
+
+async def _prepare(url: str, pseudonyms: Pseudonyms) -> None:
+    """Bring the tables up to date, however long that takes."""
+    engine = _connect(url, command_s=None)
+    try:
+        _make_folder(engine)
+        await _migrate_in_turn(engine, pseudonyms)
+    except (SQLAlchemyError, OSError, CommandError) as error:
+        raise AnthologyError(f"the anthology does not open: {_brief(error)}") from error
+    finally:
+        await engine.dispose()
+
+
+async def _migrate_in_turn(engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
     """Bring the tables up to date, in turn with others who make the same SQLite file.
 
     While one of them turns a new file to WAL, SQLite tells the others at once that it is locked,
@@ -135,27 +169,41 @@ async def _prepare(engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
 
 
 async def migrate(engine: AsyncEngine, pseudonyms: Pseudonyms, revision: str = "head") -> None:
-    """Bring the tables to `revision`, one process at a time."""
+    """Bring the tables to `revision`, up or down, one process at a time."""
     async with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})"))
         await connection.run_sync(_migrate, pseudonyms, revision)
 
 
-def _migrate(connection: Connection, pseudonyms: Pseudonyms, revision: str) -> None:
+def alembic_config(connection: Connection, pseudonyms: Pseudonyms) -> Config:
+    """What Alembic's commands need to know to work on a connection."""
     config = Config(attributes={"connection": connection, "pseudonyms": pseudonyms})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    step: Callable[[Config, str], None] = (
-        command.downgrade if revision == "base" else command.upgrade
+    return config
+
+
+def _migrate(connection: Connection, pseudonyms: Pseudonyms, revision: str) -> None:
+    config = alembic_config(connection, pseudonyms)
+    now = MigrationContext.configure(connection).get_current_revision()
+    steps = ScriptDirectory.from_config(config).walk_revisions("base", now or "base")
+    behind = {"base", *(step.down_revision for step in steps)}
+    move: Callable[[Config, str], None] = (
+        command.downgrade if revision in behind else command.upgrade
     )
-    step(config, revision)
+    move(config, revision)
 
 
-def _connect(url: str) -> AsyncEngine:
+def _connect(url: str, *, command_s: float | None) -> AsyncEngine:
     try:
         address = make_url(url)
-        # Errors must not quote what people wrote.
-        engine = create_async_engine(address, hide_parameters=True, pool_pre_ping=True)
+        engine = create_async_engine(
+            address,
+            # Errors must not quote what people wrote.
+            hide_parameters=True,
+            pool_pre_ping=True,
+            connect_args=_arguments(address, command_s),
+        )
     except (ArgumentError, ImportError) as error:
         # The library's own words may quote the address, and the address a password.
         why = type(error).__name__
@@ -166,6 +214,18 @@ def _connect(url: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _arguments(address: URL, command_s: float | None) -> dict[str, Any]:
+    """What the driver is told about every connection, and how long a command may take."""
+    if address.get_backend_name() != "postgresql":
+        return {}
+    return {
+        "timeout": _POSTGRES_CONNECT_S,
+        "command_timeout": command_s,
+        # Compiling a question takes longer than answering any of ours.
+        "server_settings": {"application_name": "yuefu", "jit": "off"},
+    }
 
 
 def _make_folder(engine: AsyncEngine) -> None:

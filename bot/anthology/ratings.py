@@ -239,7 +239,8 @@ class Ratings:
             rated = await session.get(PoemRow, poem, with_for_update=True)
             if rated is None or (of_chat and rated.chat != place):
                 return None
-            row = await session.get(RatingRow, (poem, rater))
+            # And one that is forgotten meanwhile must not be taken for one that is there.
+            row = await session.get(RatingRow, (poem, rater), with_for_update=True)
             if row is None:
                 row = RatingRow(poem=poem, rater=rater)
                 session.add(row)

@@ -2,15 +2,34 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.anthology import Anthology
-from bot.anthology.tables import PoemRow
+from bot.anthology.tables import Base, PoemRow
 from bot.language import Language, Script
 from bot.message import Address
+from bot.pseudonyms import Pseudonyms
 from bot.submit import Context
 from tests.fakes.jobs import a_job, a_poem
+
+
+async def make_tables(url: str) -> None:
+    """Give an empty database the anthology's tables."""
+    async with Anthology.open(url, Pseudonyms(b"test")):
+        pass
+
+
+async def all_words(anthology: Anthology) -> str:
+    """Whatever stands in the anthology, in one string."""
+
+    async def read(session: AsyncSession) -> list[Row[Any]]:
+        tables = Base.metadata.sorted_tables
+        return [row for table in tables for row in await session.execute(select(table))]
+
+    return str(await anthology.poems._database.read(read))
 
 
 async def write(

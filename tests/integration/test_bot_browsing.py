@@ -25,9 +25,8 @@ ASKER, READER, CURATOR = "telegram:1", "telegram:2", "telegram:3"
 
 
 @pytest.fixture
-async def anthology(tmp_path):
-    url = f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}"
-    async with Anthology.open(url, PSEUDONYMS) as opened:
+async def anthology(anthology_url):
+    async with Anthology.open(anthology_url, PSEUDONYMS) as opened:
         yield opened
 
 

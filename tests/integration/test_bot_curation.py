@@ -23,9 +23,8 @@ CURATOR, SECOND = "telegram:7", "telegram:8"
 
 
 @pytest.fixture
-async def anthology(tmp_path):
-    url = f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}"
-    async with Anthology.open(url, Pseudonyms(b"test")) as opened:
+async def anthology(anthology_url):
+    async with Anthology.open(anthology_url, Pseudonyms(b"test")) as opened:
         yield opened
 
 

@@ -26,6 +26,7 @@ from bot.telegram.sender import ALLOWANCE
 from bot.telegram.service import serve
 from engine.jobs import Cell, Failure, Lane, Reason
 from engine.verse.forms import FormName
+from tests.fakes.anthologies import all_words
 from tests.fakes.discord import TOKEN as DISCORD_TOKEN
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.engine import fake_engine, made_up_poem
@@ -45,12 +46,16 @@ async def fake():
 
 
 @pytest.fixture
-def settings(valkey_url, tmp_path, fake, monkeypatch):
+def settings(valkey_url, anthology_url, tmp_path, fake, monkeypatch):
     monkeypatch.setattr("bot.daily.TICK_S", 0.05)
     # People do not ask as fast as tests do.
     monkeypatch.setattr("bot.telegram.sender.ALLOWANCE", replace(ALLOWANCE, chat=AT_ONCE))
     return BotSettings(
-        redis_url=valkey_url, data=tmp_path, telegram_token=TOKEN, telegram_api=fake.url
+        redis_url=valkey_url,
+        database_url=anthology_url,
+        data=tmp_path,
+        telegram_token=TOKEN,
+        telegram_api=fake.url,
     )
 
 
@@ -170,16 +175,12 @@ async def test_a_channel_sets_its_own(fake, bot):
 
 
 async def test_nothing_but_a_poem_a_day_makes_the_anthology_keep_a_chat_s_own_name(
-    fake, bot, anthology, settings, tmp_path
+    fake, bot, anthology
 ):
-    async def kept():
-        database = (tmp_path / "anthology.sqlite3").read_bytes()
-        return b"telegram:77" in database + (tmp_path / "anthology.sqlite3-wal").read_bytes()
-
     await answer(fake, "/style 0.5", chat_id=77)
-    assert not await kept()
+    assert "telegram:77" not in await all_words(anthology)
     await answer(fake, "/daily 8:00", chat_id=77)
-    assert await kept()
+    assert "telegram:77" in await all_words(anthology)
 
 
 # --- the post ---

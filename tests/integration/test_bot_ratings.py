@@ -31,8 +31,8 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return BotSettings(data=tmp_path)
+def settings(anthology_url, tmp_path):
+    return BotSettings(database_url=anthology_url, data=tmp_path)
 
 
 @pytest.fixture
@@ -153,11 +153,11 @@ def test_a_selection_says_which_ratings_it_means(named):
         Selection(**named)
 
 
-async def test_the_operator_sees_what_would_go_before_it_goes(rated, tmp_path):
+async def test_the_operator_sees_what_would_go_before_it_goes(rated, anthology_url, tmp_path):
     async def undo(*arguments):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bot", "ratings", "undo", *arguments),
-            env=environment(YUEFU_DATA=str(tmp_path)),
+            env=environment(YUEFU_DATA=str(tmp_path), YUEFU_DATABASE_URL=anthology_url),
             stdout=PIPE,
         )
         out, _ = await process.communicate()

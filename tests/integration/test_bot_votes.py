@@ -30,9 +30,13 @@ async def fake():
 
 
 @pytest.fixture
-def settings(valkey_url, tmp_path, fake):
+def settings(valkey_url, anthology_url, tmp_path, fake):
     return BotSettings(
-        redis_url=valkey_url, data=tmp_path, telegram_token=TOKEN, telegram_api=fake.url
+        redis_url=valkey_url,
+        database_url=anthology_url,
+        data=tmp_path,
+        telegram_token=TOKEN,
+        telegram_api=fake.url,
     )
 
 

@@ -24,8 +24,8 @@ POEMS = tuple(f"tg:{number}" for number in range(6))
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return BotSettings(data=tmp_path, curators=CURATOR)
+def settings(anthology_url, tmp_path):
+    return BotSettings(database_url=anthology_url, data=tmp_path, curators=CURATOR)
 
 
 @pytest.fixture
