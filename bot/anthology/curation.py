@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Select, Subquery, case, delete, exists, func, select, true, union_all
@@ -12,7 +12,7 @@ from bot.agreement import Counts
 from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
 from bot.anthology.ratings import WORTH
-from bot.anthology.tables import ConsentRow, PoemRow, RatingRow, SkipRow
+from bot.anthology.tables import ConsentRow, DayRow, PoemRow, RatingRow, SkipRow
 from engine.jobs import Cell
 from engine.verse.frame import OPEN
 
@@ -132,23 +132,18 @@ class Curation:
 
     async def figures(self, *, days: int) -> Figures:
         """How the anthology fares, of so many days with today."""
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        midnights = [today - timedelta(days=ago) for ago in reversed(range(days))]
+        today = datetime.now(UTC).date()
+        dates = [today - timedelta(days=ago) for ago in reversed(range(days))]
+        counted = await self._counted(dates)
 
         async def count(session: AsyncSession) -> Figures:
-            counts = (await session.execute(_by_day(midnights))).one()
-            cells = await session.execute(_by_cell(midnights[0]))
-            debuts = await session.execute(_debuts(midnights[0]))
+            debuts = await session.execute(_debuts(_midnight(dates[0])))
             starred = await session.execute(_starred())
             return Figures(
                 by_day=[
-                    (midnight.date(), number)
-                    for midnight, number in zip(midnights, counts, strict=True)
+                    (day, sum(row.ratings for row in counted if row.day == day)) for day in dates
                 ],
-                by_cell=[
-                    CellFigures(cell=Cell(cell), ratings=number, worth=float(worth))
-                    for cell, number, worth in cells
-                ],
+                by_cell=_by_cell(counted),
                 debuts=[
                     Debut(cell=Cell(cell), checkpoint=checkpoint, at=at)
                     for cell, checkpoint, at in debuts
@@ -159,6 +154,23 @@ class Curation:
             )
 
         return await self._database.read(count)
+
+    async def _counted(self, dates: Sequence[date]) -> Sequence[DayRow]:
+        """What was thought on each of these days; days that are over are counted once."""
+
+        async def count(session: AsyncSession) -> tuple[list[DayRow], list[DayRow]]:
+            kept = list(await session.scalars(select(DayRow).where(DayRow.day.in_(dates))))
+            missing = [day for day in dates if day not in {row.day for row in kept}]
+            new = [row for day in missing for row in await _count_day(session, day)]
+            return kept, new
+
+        kept, new = await self._database.read(count)
+        # What was rated just before midnight may be written a little after it.
+        over = (datetime.now(UTC) - timedelta(hours=1)).date()
+        closed = [row for row in new if row.day < over]
+        if closed:
+            await self._database.transact(lambda session: _keep(session, closed))
+        return kept + new
 
 
 # --- review ---
@@ -224,24 +236,39 @@ def _last(rater: str, place: str | None) -> Select[str]:
 # --- figures ---
 
 
-def _by_day(midnights: Sequence[datetime]) -> Select[*tuple[Any, ...]]:
-    """The ratings of each day, in one walk through the index of times."""
-    ends = [*midnights[1:], midnights[-1] + timedelta(days=1)]
-    days = [
-        func.count().filter(RatingRow.at >= begin, RatingRow.at < end)
-        for begin, end in zip(midnights, ends, strict=True)
-    ]
-    return select(*days).where(RatingRow.at >= midnights[0])
+def _midnight(day: date) -> datetime:
+    """The moment at which a day begins in UTC."""
+    return datetime.combine(day, time(), UTC)
 
 
-def _by_cell(since: datetime) -> Select[str, int, float]:
-    return (
-        select(PoemRow.cell, func.count(), func.avg(WORTH))
+async def _count_day(session: AsyncSession, day: date) -> list[DayRow]:
+    """What was thought on one day, of each cell of which anything was."""
+    statement = (
+        select(PoemRow.cell, func.count(), func.sum(WORTH))
         .join(RatingRow, RatingRow.poem == PoemRow.id)
-        .where(RatingRow.at >= since)
+        .where(RatingRow.at >= _midnight(day), RatingRow.at < _midnight(day + timedelta(days=1)))
         .group_by(PoemRow.cell)
-        .order_by(PoemRow.cell)
     )
+    return [
+        DayRow(day=day, cell=cell, ratings=ratings, worth=float(worth))
+        for cell, ratings, worth in await session.execute(statement)
+    ]
+
+
+async def _keep(session: AsyncSession, counted: Sequence[DayRow]) -> None:
+    # Another process may be doing the same.
+    for row in counted:
+        await session.merge(row)
+
+
+def _by_cell(counted: Sequence[DayRow]) -> list[CellFigures]:
+    figures = []
+    for cell in sorted({row.cell for row in counted}):
+        rows = [row for row in counted if row.cell == cell]
+        ratings = sum(row.ratings for row in rows)
+        worth = sum(row.worth for row in rows) / ratings
+        figures.append(CellFigures(cell=Cell(cell), ratings=ratings, worth=worth))
+    return figures
 
 
 def _debuts(since: datetime) -> Select[str, str, datetime | None]:

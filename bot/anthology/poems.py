@@ -10,8 +10,7 @@ from sqlalchemy.orm import aliased
 
 from bot.anthology.chats import chat_row
 from bot.anthology.database import Database
-from bot.anthology.ratings import WORTH
-from bot.anthology.tables import ChatRow, PoemRow, RatingRow, ShowingRow
+from bot.anthology.tables import ChatRow, PoemRow, RatingRow, ShowingRow, StandingRow
 from bot.buttons import candidate_id
 from bot.submit import Context
 from engine.jobs import Poem
@@ -26,8 +25,6 @@ A poem's standing is then the mean of a Beta(2, 2) posterior: with n ratings tha
 together, (s + 2) / (n + 4). One 👍 gives 0.6, nine of ten 0.79, so a few cannot outrank many. It is
 the centre of the interval of A. Agresti and B. A. Coull, "Approximate is better than 'exact' for
 interval estimation of binomial proportions", The American Statistician 52 (1998) 119-126."""
-
-_STANDING = (func.sum(WORTH) + PRIOR_RATINGS / 2) / (func.count() + PRIOR_RATINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,28 +169,22 @@ class Poems:
 
 
 def _top(chat: str, since: datetime | None, most: int) -> Select[PoemRow, int, float | None]:
-    shown = PoemRow.shown_at.is_not(None) if since is None else PoemRow.shown_at >= since
-    # Sorted without their lines, which are looked up for those few that come out on top.
+    shown = StandingRow.shown_at.is_not(None) if since is None else StandingRow.shown_at >= since
+    # Found in their index alone; poems are looked up for those few that come out on top.
     best = (
-        select(
-            PoemRow.id,
-            func.count().filter(RatingRow.vote == 1).label("up"),
-            func.avg(RatingRow.stars).label("stars"),
-            _STANDING.label("standing"),
-            func.count().label("ratings"),
+        select(StandingRow)
+        .where(StandingRow.chat == chat, StandingRow.standing > 0.5, shown)
+        .order_by(
+            StandingRow.standing.desc(), StandingRow.ratings.desc(), StandingRow.shown_at.desc()
         )
-        .join(RatingRow, RatingRow.poem == PoemRow.id)
-        .where(PoemRow.chat == chat, shown)
-        .group_by(PoemRow.id)
-        .having(_STANDING > 0.5)
-        .order_by(_STANDING.desc(), func.count().desc(), PoemRow.shown_at.desc())
         .limit(most)
         .subquery()
     )
+    stars = best.c.stars / func.nullif(best.c.starred, 0)
     return (
-        select(PoemRow, best.c.up, best.c.stars)
-        .join(best, best.c.id == PoemRow.id)
-        .order_by(best.c.standing.desc(), best.c.ratings.desc(), PoemRow.shown_at.desc())
+        select(PoemRow, best.c.up, stars)
+        .join(best, best.c.poem == PoemRow.id)
+        .order_by(best.c.standing.desc(), best.c.ratings.desc(), best.c.shown_at.desc())
     )
 
 

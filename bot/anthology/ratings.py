@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
 from bot.anthology.people import CONSENT_VERSION
-from bot.anthology.tables import ConsentRow, PoemRow, RatingRow
+from bot.anthology.tables import ConsentRow, DayRow, PoemRow, RatingRow
 from bot.message import Tally
 from engine.jobs import Cell
 from engine.verse.forms import FormName
@@ -199,6 +199,8 @@ class Ratings:
         async def undo(session: AsyncSession) -> Extent:
             gone = await _extent(session, chosen)
             await session.execute(delete(RatingRow).where(*chosen))
+            # Whichever days they were counted in are counted anew.
+            await session.execute(delete(DayRow))
             detail = {
                 "by": _kind(selection),
                 "since": selection.since and selection.since.isoformat(),

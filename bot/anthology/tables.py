@@ -3,12 +3,13 @@
 People and chats stand in them under pseudonyms (`bot.pseudonyms`), never under their own numbers.
 """
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Date,
     DateTime,
     Dialect,
     ForeignKey,
@@ -80,7 +81,8 @@ class PoemRow(Base):
 
     __tablename__ = "poems"
     __table_args__ = (
-        Index("ix_poems_shown_at", "shown_at"),
+        # With what the debuts of checkpoints are told from.
+        Index("ix_poems_shown_at", "shown_at", "cell", "checkpoint"),
         Index("ix_poems_chat_shown_at", "chat", "shown_at"),
         Index("ix_poems_asker_shown_at", "asker", "shown_at"),
     )
@@ -189,6 +191,56 @@ class RatingRow(Base):
     """The pseudonym of the chat it was given in."""
     at: Mapped[datetime] = mapped_column(Moment, index=True)
     """When it was given or last changed."""
+
+
+class StandingRow(Base):
+    """What the ratings of one poem come to.
+
+    Triggers of the database keep it (`bot.migrations.versions.v0006_standings`), whoever changes,
+    forgets or undoes ratings; the program only reads. Where SQLite changes `ratings` or `poems` by
+    copying them, their triggers have to be made again.
+    """
+
+    __tablename__ = "standings"
+    __table_args__ = (Index("ix_standings_chat", "chat", "standing", "ratings", "shown_at"),)
+
+    poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
+    """The poem."""
+    chat: Mapped[str]
+    """The chat that it was written for."""
+    shown_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When it was shown; none where it never was."""
+    ratings: Mapped[int]
+    """How many ratings it has."""
+    worth: Mapped[float]
+    """What they are worth together (`bot.anthology.ratings.WORTH`)."""
+    up: Mapped[int]
+    """How many gave 👍."""
+    starred: Mapped[int]
+    """How many gave stars."""
+    stars: Mapped[int]
+    """How many stars these gave."""
+    standing: Mapped[float]
+    """How good it is thought to be (`bot.anthology.poems.PRIOR_RATINGS`)."""
+
+
+class DayRow(Base):
+    """What was thought of one cell's poems on a day that is over.
+
+    Counted when it is first asked for: who is forgotten later, or thinks otherwise, did rate then.
+    What is undone is taken out.
+    """
+
+    __tablename__ = "days"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    """The day, of UTC."""
+    cell: Mapped[str] = mapped_column(primary_key=True)
+    """The cell."""
+    ratings: Mapped[int]
+    """How many ratings of its poems were given or changed."""
+    worth: Mapped[float]
+    """What they are worth together (`bot.anthology.ratings.WORTH`)."""
 
 
 class SkipRow(Base):

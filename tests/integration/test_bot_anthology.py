@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, time
+from random import Random
 
 import pytest
 from alembic import command
@@ -12,7 +14,9 @@ from sqlalchemy import func, inspect, select, text
 from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.anthology.database import alembic_config, migrate
-from bot.anthology.tables import Base, PoemRow
+from bot.anthology.poems import PRIOR_RATINGS
+from bot.anthology.ratings import Selection
+from bot.anthology.tables import Base, PoemRow, RatingRow, StandingRow
 from bot.errors import AnthologyError
 from bot.language import Language, Script
 from bot.message import Address
@@ -223,11 +227,14 @@ async def test_what_is_in_the_anthology_outlives_migrations_that_know_of_it(anth
         "consents": 1,
         "audit": 1,
         "schedules": 1,
+        "standings": 2,
+        "days": 0,
     }
     for revision, lost in (
+        ("v0005", {}),
         ("v0004", {"schedules": 0}),
         ("v0003", {"skips": 0}),
-        ("v0002", {"showings": 0, "ratings": 0, "consents": 0, "audit": 0}),
+        ("v0002", {"showings": 0, "ratings": 0, "standings": 0, "consents": 0, "audit": 0}),
         ("v0001", {"poems": 1}),
         ("base", {"poems": 0, "chats": 0}),
     ):
@@ -321,6 +328,85 @@ async def test_a_database_that_fails_is_reported_as_such_without_what_people_wro
     with pytest.raises(AnthologyError) as caught:
         await anthology.poems.record(a_poem(a_job("tg:1")), context_in("telegram:1"))
     assert "月" not in str(caught.value)
+
+
+# --- what the database keeps by itself ---
+
+
+def standing_of(ratings):
+    """What a poem's row comes to, by the rules of `bot.anthology`."""
+    worth = sum((stars - 1) / 4 if stars is not None else (vote + 1) / 2 for vote, stars in ratings)
+    given = [stars for _, stars in ratings if stars is not None]
+    return (
+        len(ratings),
+        worth,
+        sum(1 for vote, _ in ratings if vote == 1),
+        len(given),
+        sum(given),
+        (worth + PRIOR_RATINGS / 2) / (len(ratings) + PRIOR_RATINGS),
+    )
+
+
+async def check_standings(anthology):
+    """Every poem's standing is what its ratings say; how many poems have ratings."""
+
+    async def read(session):
+        ratings = await session.execute(select(RatingRow.poem, RatingRow.vote, RatingRow.stars))
+        standings = await session.execute(select(StandingRow, PoemRow).join(PoemRow))
+        return ratings.all(), standings.all()
+
+    ratings, standings = await anthology.poems._database.read(read)
+    said = defaultdict(list)
+    for poem, vote, stars in ratings:
+        said[poem].append((vote, stars))
+    for row, poem in standings:
+        counted = (row.ratings, row.worth, row.up, row.starred, row.stars, row.standing)
+        assert counted == pytest.approx(standing_of(said.get(row.poem, [])))
+        assert (row.chat, row.shown_at) == (poem.chat, poem.shown_at)
+    assert set(said) <= {row.poem for row, _ in standings}
+    return len(said)
+
+
+async def test_standings_follow_whatever_happens_to_ratings(anthology):
+    random = Random(1)
+    jobs = [f"tg:{number}" for number in range(5)]
+    people = [f"telegram:{number}" for number in range(6)]
+    chats = {job: people[0] if job == "tg:4" else "telegram:-1" for job in jobs}
+    for job in jobs:
+        await anthology.poems.record(a_poem(a_job(job)), context_in(chats[job]))
+        await anthology.poems.mark_shown(job, chat=chats[job], message=None)
+    for _ in range(80):
+        job, person = random.choice(jobs), random.choice(people)
+        who = {"person": person, "chat": chats[job]}
+        if random.random() < 0.6:
+            await anthology.ratings.vote(job, **who, vote=random.choice((1, -1, None)))
+        else:
+            await anthology.ratings.star(job, **who, stars=random.choice((1, 3, 5, None)))
+    assert await check_standings(anthology) == 5
+    await anthology.poems.mark_shown("tg:1", chat="telegram:-1", message=None)
+    await anthology.chats.change("telegram:-100", ChatSettings(), Language.ZH)
+    await anthology.chats.move("telegram:-1", "telegram:-100")
+    assert await check_standings(anthology) == 5
+    await anthology.people.forget(people[0], own_chat=people[0])
+    assert await check_standings(anthology) == 4
+    await anthology.ratings.undo(Selection(person=people[1]))
+    assert await check_standings(anthology) == 4
+    await anthology.ratings.undo(Selection(chat="telegram:-100"))
+    assert await check_standings(anthology) == 0
+
+
+async def test_standings_count_what_was_rated_before_they_came(anthology):
+    for number in range(3):
+        await anthology.poems.record(a_poem(a_job(f"tg:{number}")), context_in("telegram:1"))
+        for rater in range(number):
+            who = {"person": f"telegram:{rater}", "chat": "telegram:1"}
+            await anthology.ratings.vote(f"tg:{number}", **who, vote=1 - 2 * (rater % 2))
+            await anthology.ratings.star(f"tg:{number}", **who, stars=4 if rater else None)
+    await migrate(engine_of(anthology), PSEUDONYMS, "v0005")
+    await migrate(engine_of(anthology), PSEUDONYMS)
+    assert await check_standings(anthology) == 2
+    await anthology.ratings.vote("tg:0", person="telegram:9", chat="telegram:1", vote=1)
+    assert await check_standings(anthology) == 3
 
 
 # --- a PostgreSQL that is away ---

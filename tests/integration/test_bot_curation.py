@@ -2,11 +2,14 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from bot.anthology import Anthology
+from bot.anthology.ratings import Selection
+from bot.anthology.tables import RatingRow
 from bot.language import Language
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
@@ -102,6 +105,31 @@ async def test_figures_are_of_days_cells_checkpoints_and_curators(anthology):
     assert figures.starred == {(0, 0, 0, 0, 2): 1, (0, 0, 0, 2, 0): 1, (0, 0, 2, 0, 0): 1}
     assert [debut.checkpoint for debut in figures.debuts] == ["gru-test"]
     assert figures.consents == 1
+
+
+async def test_days_that_are_over_are_counted_once_and_anew_after_an_undo(anthology):
+    day = timedelta(days=1)
+
+    async def ratings_of_days():
+        return [number for _, number in (await anthology.curation.figures(days=4)).by_day]
+
+    async def date_back(session):
+        await session.execute(update(RatingRow).values(at=datetime.now(UTC) - 2 * day))
+
+    await write(anthology, "tg:1", chat=GROUP)
+    for person in (CURATOR, SECOND):
+        await star(anthology, "tg:1", 5, person)
+    await anthology.poems._database.transact(date_back)
+    await anthology.ratings.vote("tg:1", person="telegram:9", chat=GROUP, vote=-1)
+    for _ in range(2):
+        assert await ratings_of_days() == [0, 2, 0, 1]
+    # They did rate that day, whatever they want now.
+    await anthology.people.forget(SECOND, own_chat=None)
+    assert await ratings_of_days() == [0, 2, 0, 1]
+    [gru] = (await anthology.curation.figures(days=4)).by_cell
+    assert (gru.ratings, gru.worth) == (3, pytest.approx(2 / 3))
+    await anthology.ratings.undo(Selection(person="telegram:9"))
+    assert await ratings_of_days() == [0, 1, 0, 0]
 
 
 # --- as curators meet it ---
