@@ -2,7 +2,7 @@
 
 A year of poems and ratings is made in the database by SQL: half of the poems for people alone,
 half in groups of which few are lively (the liveliest has a twentieth of all poems), five ratings
-a poem, a fiftieth of them with stars. Then everything that people wait for is asked again and
+a poem, a hundredth of them with stars. Then everything that people wait for is asked again and
 again, for chats, people and poems as they come, and for the busiest of them.
 
     python -m benchmarks.anthology                                        # SQLite, in a new file
@@ -74,8 +74,8 @@ INSERT INTO ratings (poem, rater, vote, stars, platform, chat, at)
 SELECT poems.id, rater.name, CASE WHEN (seed + each) % 3 = 0 THEN -1 ELSE 1 END,
     CASE WHEN starred THEN 1 + (seed / 10) % 5 END, 'telegram', poems.chat, {moment}
 FROM (
-    SELECT id, chat, seed, each, each = 0 AND seed % 10 = 0 AS starred,
-        CASE WHEN each = 0 AND seed % 10 = 0 THEN (seed / 10) % {curators}
+    SELECT id, chat, seed, each, {starred} AS starred,
+        CASE WHEN {starred} THEN (seed / 20 + each) % {curators}
         ELSE (CAST({third} * {third} * {people} - 0.5 AS INTEGER) + each) % {people} + {curators}
         END AS person
     FROM (SELECT id, chat, seed, seed AS n FROM poems) AS poems
@@ -83,6 +83,7 @@ FROM (
 ) AS poems
 JOIN names AS rater ON rater.kind = 'person' AND rater.number = person
 """
+_STARRED = "(each = 0 AND seed % 20 = 0 OR each = 1 AND seed % 100 = 0)"
 _WALK = re.compile(r"Seq Scan on (?:poems|ratings)|SCAN (?:poems|ratings)(?! USING)")
 """How a plan says that a table is read from end to end."""
 
@@ -182,6 +183,7 @@ def _write_year(connection: Connection, poems: int) -> None:
             _RATINGS.format(
                 moment=_MOMENT[dialect].format(later),
                 numbers=_NUMBERS[dialect].format(RATINGS_EACH),
+                starred=_STARRED,
                 people=PEOPLE - CURATORS,
                 curators=CURATORS,
                 **dice,

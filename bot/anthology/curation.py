@@ -5,14 +5,25 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Select, Subquery, case, delete, exists, func, select, true, union_all
+from sqlalchemy import (
+    Select,
+    Subquery,
+    case,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.agreement import Counts
 from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
 from bot.anthology.ratings import WORTH
-from bot.anthology.tables import ConsentRow, DayRow, PoemRow, RatingRow, SkipRow
+from bot.anthology.tables import ConsentRow, DayRow, PoemRow, RatingRow, SkipRow, StandingRow
 from engine.jobs import Cell
 from engine.verse.frame import OPEN
 
@@ -283,11 +294,11 @@ def _debuts(since: datetime) -> Select[str, str, datetime | None]:
 
 def _starred() -> Select[*tuple[Any, ...]]:
     given = [func.count().filter(RatingRow.stars == stars).label(f"n{stars}") for stars in STARS]
+    several = select(StandingRow.poem).where(StandingRow.starred > literal_column("1"))
     poems = (
         select(*given)
-        .where(RatingRow.stars.is_not(None))
+        .where(RatingRow.stars.is_not(None), RatingRow.poem.in_(several))
         .group_by(RatingRow.poem)
-        .having(func.count() > 1)
         .subquery()
     )
     return select(*poems.c, func.count()).group_by(*poems.c)

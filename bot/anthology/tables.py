@@ -202,7 +202,16 @@ class StandingRow(Base):
     """
 
     __tablename__ = "standings"
-    __table_args__ = (Index("ix_standings_chat", "chat", "standing", "ratings", "shown_at"),)
+    __table_args__ = (
+        Index("ix_standings_chat", "chat", "standing", "ratings", "shown_at"),
+        # On few of many poems do curators agree or disagree.
+        Index(
+            "ix_standings_starred",
+            "poem",
+            sqlite_where=text("starred > 1"),
+            postgresql_where=text("starred > 1"),
+        ),
+    )
 
     poem: Mapped[str] = mapped_column(ForeignKey("poems.id", ondelete="CASCADE"), primary_key=True)
     """The poem."""

@@ -84,6 +84,14 @@ def upgrade() -> None:
     )
     op.execute(_COUNT_ALL)
     op.create_index("ix_standings_chat", "standings", ["chat", "standing", "ratings", "shown_at"])
+    several = sa.text("starred > 1")
+    op.create_index(
+        "ix_standings_starred",
+        "standings",
+        ["poem"],
+        sqlite_where=several,
+        postgresql_where=several,
+    )
     for name, (when, table, work) in _TRIGGERS.items():
         _make_trigger(name, when, table, work)
     op.create_table(
