@@ -15,7 +15,7 @@ def small(monkeypatch):
 
 
 async def test_a_year_of_poems_is_made_once_and_then_measured(anthology_url, small):
-    plans = []
+    plans: list[str] = []
     for rounds in (2, 3):
         figures = await benchmark.bench(
             anthology_url, poems=1_000, rounds=rounds, explain=plans.append
