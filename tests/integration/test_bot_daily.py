@@ -397,6 +397,8 @@ async def test_channels_and_threads_of_discord_get_theirs_until_they_are_closed(
 
 @pytest.mark.only_by_make_faults
 @pytest.mark.usefixtures("engine")
+# In one of the databases: it takes long, and the rate is not theirs.
+@pytest.mark.parametrize("anthology_url", ["sqlite"], indirect=True)
 async def test_five_hundred_chats_at_eight_get_one_poem_each_at_the_permitted_rate(
     fake, settings, anthology, redis, monkeypatch
 ):
