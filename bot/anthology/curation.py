@@ -12,8 +12,8 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    literal_column,
     select,
+    text,
     true,
     union_all,
 )
@@ -23,15 +23,21 @@ from bot.agreement import Counts
 from bot.anthology.audit import audit_row
 from bot.anthology.database import Database
 from bot.anthology.ratings import WORTH
-from bot.anthology.tables import ConsentRow, DayRow, PoemRow, RatingRow, SkipRow, StandingRow
+from bot.anthology.tables import (
+    SEVERAL_STARRED,
+    STARS,
+    ConsentRow,
+    DayRow,
+    PoemRow,
+    RatingRow,
+    SkipRow,
+    StandingRow,
+)
 from engine.jobs import Cell
 from engine.verse.frame import OPEN
 
 REVIEW_MAX = 500
 """The newest poems, of which curators are asked: those of old models teach the next one little."""
-
-STARS = range(1, 6)
-"""What a curator can give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,15 +299,8 @@ def _debuts(since: datetime) -> Select[str, str, datetime | None]:
 
 
 def _starred() -> Select[*tuple[Any, ...]]:
-    given = [func.count().filter(RatingRow.stars == stars).label(f"n{stars}") for stars in STARS]
-    several = select(StandingRow.poem).where(StandingRow.starred > literal_column("1"))
-    poems = (
-        select(*given)
-        .where(RatingRow.stars.is_not(None), RatingRow.poem.in_(several))
-        .group_by(RatingRow.poem)
-        .subquery()
-    )
-    return select(*poems.c, func.count()).group_by(*poems.c)
+    given = [StandingRow.__table__.c[f"stars{stars}"] for stars in STARS]
+    return select(*given, func.count()).where(text(SEVERAL_STARRED)).group_by(*given)
 
 
 def _consents() -> Select[int]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from bot.anthology.chats import chat_row
 from bot.anthology.database import Database
-from bot.anthology.tables import ChatRow, PoemRow, RatingRow, ShowingRow, StandingRow
+from bot.anthology.tables import STARS, ChatRow, PoemRow, RatingRow, ShowingRow, StandingRow
 from bot.buttons import candidate_id
 from bot.submit import Context
 from engine.jobs import Poem
@@ -180,7 +180,9 @@ def _top(chat: str, since: datetime | None, most: int) -> Select[PoemRow, int, f
         .limit(most)
         .subquery()
     )
-    stars = best.c.stars / func.nullif(best.c.starred, 0)
+    given = [best.c[f"stars{stars}"] for stars in STARS]
+    total = sum(stars * count for stars, count in zip(STARS, given, strict=True))
+    stars = total / func.nullif(sum(given), 0)
     return (
         select(PoemRow, best.c.up, stars)
         .join(best, best.c.poem == PoemRow.id)

@@ -27,6 +27,13 @@ from engine.jobs import Cell, Poem
 from engine.verse.checker import tone_marks
 from engine.verse.forms import FormName
 
+STARS = range(1, 6)
+"""What a curator can give."""
+
+SEVERAL_STARRED = "stars1 + stars2 + stars3 + stars4 + stars5 > 1"
+"""Of standings: of poems that several people gave stars. Written as in its index, or PostgreSQL
+does not use that."""
+
 
 class Moment(TypeDecorator[datetime]):
     """A time in UTC, also where the database forgets time zones (SQLite)."""
@@ -206,10 +213,10 @@ class StandingRow(Base):
         Index("ix_standings_chat", "chat", "standing", "ratings", "shown_at"),
         # On few of many poems do curators agree or disagree.
         Index(
-            "ix_standings_starred",
-            "poem",
-            sqlite_where=text("starred > 1"),
-            postgresql_where=text("starred > 1"),
+            "ix_standings_stars",
+            *("stars1", "stars2", "stars3", "stars4", "stars5"),
+            sqlite_where=text(SEVERAL_STARRED),
+            postgresql_where=text(SEVERAL_STARRED),
         ),
     )
 
@@ -225,10 +232,16 @@ class StandingRow(Base):
     """What they are worth together (`bot.anthology.ratings.WORTH`)."""
     up: Mapped[int]
     """How many gave 👍."""
-    starred: Mapped[int]
-    """How many gave stars."""
-    stars: Mapped[int]
-    """How many stars these gave."""
+    stars1: Mapped[int]
+    """How many gave one star."""
+    stars2: Mapped[int]
+    """How many gave two."""
+    stars3: Mapped[int]
+    """How many gave three."""
+    stars4: Mapped[int]
+    """How many gave four."""
+    stars5: Mapped[int]
+    """How many gave five."""
     standing: Mapped[float]
     """How good it is thought to be (`bot.anthology.poems.PRIOR_RATINGS`)."""
 

@@ -16,7 +16,7 @@ from bot.anthology.chats import ChatSettings
 from bot.anthology.database import alembic_config, migrate
 from bot.anthology.poems import PRIOR_RATINGS
 from bot.anthology.ratings import Selection
-from bot.anthology.tables import Base, PoemRow, RatingRow, StandingRow
+from bot.anthology.tables import STARS, Base, PoemRow, RatingRow, StandingRow
 from bot.errors import AnthologyError
 from bot.language import Language, Script
 from bot.message import Address
@@ -336,13 +336,12 @@ async def test_a_database_that_fails_is_reported_as_such_without_what_people_wro
 def standing_of(ratings):
     """What a poem's row comes to, by the rules of `bot.anthology`."""
     worth = sum((stars - 1) / 4 if stars is not None else (vote + 1) / 2 for vote, stars in ratings)
-    given = [stars for _, stars in ratings if stars is not None]
+    given = [stars for _, stars in ratings]
     return (
         len(ratings),
         worth,
         sum(1 for vote, _ in ratings if vote == 1),
-        len(given),
-        sum(given),
+        *(given.count(stars) for stars in STARS),
         (worth + PRIOR_RATINGS / 2) / (len(ratings) + PRIOR_RATINGS),
     )
 
@@ -360,7 +359,8 @@ async def check_standings(anthology):
     for poem, vote, stars in ratings:
         said[poem].append((vote, stars))
     for row, poem in standings:
-        counted = (row.ratings, row.worth, row.up, row.starred, row.stars, row.standing)
+        stars = [getattr(row, f"stars{stars}") for stars in STARS]
+        counted = (row.ratings, row.worth, row.up, *stars, row.standing)
         assert counted == pytest.approx(standing_of(said.get(row.poem, [])))
         assert (row.chat, row.shown_at) == (poem.chat, poem.shown_at)
     assert set(said) <= {row.poem for row, _ in standings}

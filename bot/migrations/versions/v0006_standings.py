@@ -15,20 +15,20 @@ _WORTH = (
     "(CASE WHEN {0}.stars IS NOT NULL THEN ({0}.stars - 1) / 4.0 ELSE ({0}.vote + 1) / 2.0 END)"
 )
 _UP = "(CASE WHEN {0}.vote = 1 THEN 1 ELSE 0 END)"
-_STARRED = "(CASE WHEN {0}.stars IS NOT NULL THEN 1 ELSE 0 END)"
-_STARS = "COALESCE({0}.stars, 0)"
+_GAVE = [f"(CASE WHEN {{0}}.stars = {stars} THEN 1 ELSE 0 END)" for stars in range(1, 6)]
+_STARS = [f"stars{stars}" for stars in range(1, 6)]
 
+_COLUMNS = f"(poem, chat, shown_at, ratings, worth, up, {', '.join(_STARS)}, standing)"
 _ADD = f"""
-INSERT INTO standings (poem, chat, shown_at, ratings, worth, up, starred, stars, standing)
-SELECT poems.id, poems.chat, poems.shown_at, 1, {_WORTH}, {_UP}, {_STARRED}, {_STARS},
+INSERT INTO standings {_COLUMNS}
+SELECT poems.id, poems.chat, poems.shown_at, 1, {_WORTH}, {_UP}, {", ".join(_GAVE)},
     ({_WORTH} + 2.0) / 5.0
 FROM poems WHERE poems.id = {{0}}.poem
 ON CONFLICT (poem) DO UPDATE SET
     ratings = standings.ratings + 1,
     worth = standings.worth + excluded.worth,
     up = standings.up + excluded.up,
-    starred = standings.starred + excluded.starred,
-    stars = standings.stars + excluded.stars,
+    {", ".join(f"{name} = standings.{name} + excluded.{name}" for name in _STARS)},
     standing = (standings.worth + excluded.worth + 2.0) / (standings.ratings + 5.0);
 """.format("NEW")
 _TAKE = f"""
@@ -36,8 +36,7 @@ UPDATE standings SET
     ratings = ratings - 1,
     worth = worth - {_WORTH},
     up = up - {_UP},
-    starred = starred - {_STARRED},
-    stars = stars - {_STARS},
+    {", ".join(f"{name} = {name} - {gave}" for name, gave in zip(_STARS, _GAVE, strict=True))},
     standing = (worth - {_WORTH} + 2.0) / (ratings + 3.0)
 WHERE poem = {{0}}.poem;
 """.format("OLD")
@@ -45,12 +44,12 @@ _FOLLOW = """
 UPDATE standings SET chat = NEW.chat, shown_at = NEW.shown_at WHERE poem = NEW.id;
 """
 _COUNT_ALL = f"""
-INSERT INTO standings (poem, chat, shown_at, ratings, worth, up, starred, stars, standing)
+INSERT INTO standings {_COLUMNS}
 SELECT poems.id, poems.chat, poems.shown_at, counted.ratings, counted.worth, counted.up,
-    counted.starred, counted.stars, (counted.worth + 2.0) / (counted.ratings + 4.0)
+    {", ".join(_STARS)}, (counted.worth + 2.0) / (counted.ratings + 4.0)
 FROM poems JOIN (
     SELECT poem, count(*) AS ratings, sum({_WORTH}) AS worth, sum({_UP}) AS up,
-        count(stars) AS starred, sum({_STARS}) AS stars
+        {", ".join(f"sum({gave}) AS {name}" for name, gave in zip(_STARS, _GAVE, strict=True))}
     FROM ratings GROUP BY poem
 ) AS counted ON counted.poem = poems.id
 """.format("ratings")
@@ -74,8 +73,7 @@ def upgrade() -> None:
         sa.Column("ratings", sa.Integer(), nullable=False),
         sa.Column("worth", sa.Double(), nullable=False),
         sa.Column("up", sa.Integer(), nullable=False),
-        sa.Column("starred", sa.Integer(), nullable=False),
-        sa.Column("stars", sa.Integer(), nullable=False),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in _STARS),
         sa.Column("standing", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("poem", name="pk_standings"),
         sa.ForeignKeyConstraint(
@@ -84,11 +82,11 @@ def upgrade() -> None:
     )
     op.execute(_COUNT_ALL)
     op.create_index("ix_standings_chat", "standings", ["chat", "standing", "ratings", "shown_at"])
-    several = sa.text("starred > 1")
+    several = sa.text(f"{' + '.join(_STARS)} > 1")
     op.create_index(
-        "ix_standings_starred",
+        "ix_standings_stars",
         "standings",
-        ["poem"],
+        _STARS,
         sqlite_where=several,
         postgresql_where=several,
     )
