@@ -223,8 +223,13 @@ def _arguments(address: URL, command_s: float | None) -> dict[str, Any]:
     return {
         "timeout": _POSTGRES_CONNECT_S,
         "command_timeout": command_s,
-        # Compiling a question takes longer than answering any of ours.
-        "server_settings": {"application_name": "yuefu", "jit": "off"},
+        "server_settings": {
+            "application_name": "yuefu",
+            # Compiling a question takes longer than answering any of ours.
+            "jit": "off",
+            # On a disk that seeks at once, looking rows up is not four times as dear as reading on.
+            "random_page_cost": "1.1",
+        },
     }
 
 
