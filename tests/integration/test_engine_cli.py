@@ -106,6 +106,7 @@ def test_inspect_says_what_a_checkpoint_is(environment):
     assert json.loads(done.stdout)["cell"] == "gru"
 
 
+@pytest.mark.timeout(180)
 def test_from_corpus_to_a_champion_by_hand(environment, tmp_path):
     """fetch --from, stats, pack, evaluate and promote on a corpus made for the test."""
     corpus = write_corpus(tmp_path / "corpus")
