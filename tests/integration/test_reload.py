@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from contextlib import asynccontextmanager
 
@@ -101,21 +102,26 @@ async def collect(client, count):
 
 
 async def test_a_writer_that_leaves_finishes_its_poems_and_is_then_forgotten(
-    redis, client, registry
+    redis, client, registry, monkeypatch
 ):
     first, second, _ = ids(registry)
+    may_go_on = threading.Event()
     async with serving(redis, registry) as served:
         leaver = weakref.ref(served.engine.lineups[Cell.GRU].champion)
+        writer: Writer | None = leaver()
+        assert writer is not None
+        step = writer.runner.step
+        monkeypatch.setattr(writer.runner, "step", lambda: may_go_on.wait(30) and step())
         for number in range(6):
             await client.put(job(number, form=FormName.QILU))
-        writer: Writer | None = leaver()
-        while writer is not None and not writer.scheduler.running:
+        while len(served.engine._jobs) < 6:
             await asyncio.sleep(0)
         del writer
         registry.promote(second)
         await served.watch.look()
         assert served.engine.cells == {Cell.GRU: second}
         assert len(served.engine.writers) == 2
+        may_go_on.set()
         await client.put(job(99))
         poems = {poem.job_id: poem.checkpoint for poem in await collect(client, 7)}
         began = {f"test:{number}" for number in range(6)}
