@@ -314,7 +314,8 @@ def _step(checkpoint: Checkpoint, precision: Precision, slots: int) -> tuple[Ker
     rows = Rows(checkpoint, slots=slots, device=torch.device("cpu"))
     vocabulary = checkpoint.vocabulary
     masks = torch.from_numpy(np.concatenate([vocabulary.tone_table, vocabulary.rhyme_table]))
-    return KernelStep(Folded(checkpoint.model()), rows, masks, precision), rows
+    tables = torch.float32 if precision is Precision.FP32 else torch.bfloat16
+    return KernelStep(Folded(checkpoint.model(), tables=tables), rows, masks, precision), rows
 
 
 # --- how exact ---

@@ -33,8 +33,17 @@ class Told:
 class Folded:
     """The weights of one model as a step wants them, and the step with torch's operations."""
 
-    def __init__(self, model: Model, dtype: torch.dtype = torch.float32) -> None:
-        """Fold `model`; in `dtype` are the products that `step` computes."""
+    def __init__(
+        self,
+        model: Model,
+        *,
+        dtype: torch.dtype = torch.float32,
+        tables: torch.dtype = torch.float32,
+    ) -> None:
+        """Fold `model`; in `dtype` are the products that `step` computes.
+
+        In `tables` are the two tables by character: the largest thing that a step reads, by far.
+        """
         self.dtype = dtype
         self.cell = model.shape.cell
         self.hidden = model.shape.hidden
@@ -43,8 +52,8 @@ class Folded:
         w_in = first.get_parameter("weight_ih_l0")  # (G H, E)
         self.characters = characters = model.characters.weight  # (V + 1, E)
         # (V + 1, G H), (places, G H) and so on: their sum is W_ih x + b_ih.
-        self.previous = characters @ w_in.t()
-        self.above = model.above(characters) @ w_in.t()
+        self.previous = (characters @ w_in.t()).to(tables)
+        self.above = (model.above(characters) @ w_in.t()).to(tables)
         self.place = model.place.weight @ w_in.t() + first.get_parameter("bias_ih_l0")
         self.tone = model.tone.weight @ w_in.t()
         self.rhyme = model.rhyme.weight @ w_in.t()
@@ -64,8 +73,8 @@ class Folded:
 
     def step(self, state: Tensor, told: Told) -> tuple[Tensor, Tensor]:
         """One character: state (parts, B, H) to logits (B, V) and the state after it."""
-        x = self.previous[told.previous] + self.above[told.above] + self.place[told.place]
-        x = x + self.tone[told.tone] + self.rhyme[told.rhyme]  # (B, G H)
+        x = self.previous[told.previous].float() + self.above[told.above].float()
+        x = x + self.place[told.place] + self.tone[told.tone] + self.rhyme[told.rhyme]  # (B, G H)
         after: list[Tensor] = []
         h = x
         for layer, (weight, bias) in enumerate(self.recurrent):

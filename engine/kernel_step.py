@@ -36,7 +36,7 @@ class KernelStep:
         self._cell = folded.cell
         self._rows = rows
         self._batches = batches(rows.slots)
-        self._tables = _tables(folded, exact=precision is Precision.FP32)
+        self._tables = _tables(folded)
         self._first, self._second = _layers(folded, precision)
         self._project = linear(precision, *folded.project, bounded=True)
         self._output = linear(precision, *folded.output, bounded=False)
@@ -108,20 +108,15 @@ class KernelStep:
         self()
 
 
-def _tables(folded: Folded, *, exact: bool) -> tuple[npt.NDArray[Any], ...]:
-    """What rows look up: by character in bf16 unless it must be exact, as u16; the rest in fp32.
-
-    The two tables by character are the largest thing that a step reads, by far.
-    """
-    characters = [
-        table.contiguous().numpy() if exact else _halved(table)
-        for table in (folded.previous, folded.above)
-    ]
-    return (*characters, *(one.numpy() for one in (folded.place, folded.tone, folded.rhyme)))
-
-
-def _halved(table: Tensor) -> npt.NDArray[Any]:
-    return table.bfloat16().view(torch.int16).numpy().view("u2")
+def _tables(folded: Folded) -> tuple[npt.NDArray[Any], ...]:
+    """What rows look up, as the loops read it: fp32, and bf16 as u16."""
+    tables = (folded.previous, folded.above, folded.place, folded.tone, folded.rhyme)
+    return tuple(
+        table.view(torch.int16).numpy().view("u2")
+        if table.dtype is torch.bfloat16
+        else table.contiguous().numpy()
+        for table in tables
+    )
 
 
 def _layers(folded: Folded, precision: Precision) -> tuple[Linear, tuple[Linear, ...]]:

@@ -43,10 +43,12 @@ class Runner:
         self.checkpoint = checkpoint
         self.device = torch.device(device)
         with torch.inference_mode():
-            on_gpu = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+            exact, half = precision is Precision.FP32, torch.bfloat16
             self._folded = Folded(
                 checkpoint.model().to(self.device),
-                torch.float32 if self.device.type == "cpu" else on_gpu,
+                # On a CPU `KernelStep` packs weights of its own.
+                dtype=torch.float32 if exact or self.device.type == "cpu" else half,
+                tables=torch.float32 if exact else half,
             )
             self._encoder = _encoder(checkpoint, self.device)
             self._masks = _mask_table(checkpoint).to(self.device)
