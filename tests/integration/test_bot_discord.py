@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import threading
 from contextlib import asynccontextmanager
 
 import pytest
-from discord.gateway import KeepAliveHandler
 
 from bot import keys, texts
 from bot.anthology import Anthology
@@ -583,24 +581,24 @@ async def test_a_cancellation_that_the_library_loses_ends_the_bot_all_the_same(
     fake, settings, engine, monkeypatch
 ):
     real, lost = DiscordClient.connect, asyncio.Event()
+    connected = []
 
     async def connect(self, *, reconnect=True):
+        connected.append(self)
         try:
             await real(self, reconnect=reconnect)
         except asyncio.CancelledError:
-            if lost.is_set():
-                raise
             lost.set()
+            await asyncio.Event().wait()
 
     monkeypatch.setattr(DiscordClient, "connect", connect)
     async with asyncio.timeout(10):
         async with serving(settings, fake):
             await fake.until(lambda: fake.connections == 1)
+            # Before it is ready, the library would lose its socket with the cancellation.
+            await connected[0].wait_until_ready()
     assert lost.is_set()
-    # With the cancellation the library lost its socket, too, and beats on; a process would end.
-    for thread in threading.enumerate():
-        if isinstance(thread, KeepAliveHandler):
-            thread.stop()
+    assert len(connected) == 1
 
 
 async def test_a_flood_is_waited_out_and_drops_no_answer(fake, bot):
