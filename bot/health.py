@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 
 from bot.anthology import Anthology
 from bot.errors import AnthologyError
-from bot.web import Answer, Request, Route
 from engine.client import ANSWER_S, EngineClient, EngineUnavailableError
+from engine.web import Answer, Request, Route
 
 _READ = ("GET", "HEAD")
 

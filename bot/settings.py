@@ -21,8 +21,6 @@ _WEBHOOK_PORTS = (None, 80, 88, 443, 8443)
 _WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 """What Telegram takes for a secret."""
 
-_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^\s:\[\]]*):(\d{1,5})")
-
 _LIMITS = frozenset(
     f"{whose}_{what}"
     for whose in ("person", "chat")
@@ -46,10 +44,6 @@ class BotSettings(EngineSettings):
     webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     """What Telegram's calls bring to prove that they are Telegram's. Unset: derived from the
     token, and so the same in all processes."""
-
-    listen: str | None = None
-    """`host:port` at which the bot answers `/healthz`, `/readyz` and, with a webhook, Telegram.
-    Unset: 127.0.0.1:8080 with a webhook, else nowhere."""
 
     discord_token: SecretStr | None = None
     """The token of the bot, from the Bot page of its application in Discord's developer portal."""
@@ -114,7 +108,7 @@ class BotSettings(EngineSettings):
             raise ValueError("a time zone looks like Asia/Shanghai")
         return zone
 
-    @field_validator("discord_token", "webhook_url", "listen", "words", mode="before")
+    @field_validator("discord_token", "webhook_url", "words", mode="before")
     @classmethod
     def _unset_if_empty(cls, value: object) -> object:
         # An empty path would be the working folder.
@@ -144,15 +138,6 @@ class BotSettings(EngineSettings):
         if not _WEBHOOK_SECRET.fullmatch(secret.get_secret_value()):
             raise ValueError("a webhook's secret is 1 to 256 of A-Z, a-z, 0-9, _ and -")
         return secret
-
-    @field_validator("listen")
-    @classmethod
-    def _is_host_and_port(cls, address: str | None) -> str | None:
-        if address is not None:
-            port = _HOST_AND_PORT.fullmatch(address)
-            if port is None or int(port[1]) >= 1 << 16:
-                raise ValueError("an address to listen at looks like 127.0.0.1:8080 or [::1]:8080")
-        return address
 
     @field_validator("telegram_token")
     @classmethod

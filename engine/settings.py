@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,7 @@ from pydantic_settings.sources import PydanticBaseEnvSettingsSource
 PREFIX = "YUEFU_"
 """What the name of every environment variable begins with."""
 _FILE_URL = "file://"
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^\s:\[\]]*):(\d{1,5})")
 BUNDLED_MODELS = Path(__file__).parent / "bundled"
 """The checkpoints that come with Yuefu."""
 
@@ -76,6 +78,10 @@ class EngineSettings(BaseSettings):
     """CPU threads of one engine process. More make a step faster on an idle machine and many times
     slower on a busy one, where each waits for the others: rather run another engine."""
 
+    listen: str | None = None
+    """`host:port` at which a process answers `/healthz`, `/readyz`, `/metrics` and, in a bot with a
+    webhook, Telegram. Unset: 127.0.0.1:8080 in a bot with a webhook, else nowhere."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe log line that is written."""
 
@@ -86,6 +92,16 @@ class EngineSettings(BaseSettings):
         return frozenset(
             value.get_secret_value() for value in values if isinstance(value, SecretStr)
         )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_host_and_port(cls, address: str | None) -> str | None:
+        if not address:
+            return None
+        port = _HOST_AND_PORT.fullmatch(address)
+        if port is None or int(port[1]) >= 1 << 16:
+            raise ValueError("an address to listen at looks like 127.0.0.1:8080 or [::1]:8080")
+        return address
 
     @field_validator("models", mode="before")
     @classmethod

@@ -38,8 +38,8 @@ from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.together import together
 from bot.vigil import WatchfulEngine
-from bot.web import App, listening
 from engine.settings import SettingsError
+from engine.web import App, listening
 
 HOW_TO_BEGIN = (
     "YUEFU_DISCORD_TOKEN is not set: open https://discord.com/developers/applications, make an "

@@ -51,8 +51,8 @@ from bot.telegram.shape import fit
 from bot.telegram.updates import PLATFORM, AdminsChanged, InlineQuestion, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.together import together
-from bot.web import App, listening
 from engine.settings import SettingsError
+from engine.web import App, listening
 
 HOW_TO_BEGIN = (
     "YUEFU_TELEGRAM_TOKEN is not set: open https://t.me/BotFather, send /newbot, "

@@ -21,8 +21,8 @@ from bot.errors import TokenRefusedError
 from bot.inbox import Inbox
 from bot.telegram.inbox import BACKLOG_MAX
 from bot.telegram.updates import KINDS
-from bot.web import Answer, Request, RequestError, Route
 from engine.client import ANSWER_S
+from engine.web import Answer, Request, RequestError, Route
 
 PATH = "/telegram"
 """Where Telegram calls, below the public address."""

