@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from bot import keys
+from engine.script import EVEN_IF_FULL
 
 # KEYS: halt, then for each rate its number: that over all chats first, then those of one chat.
 # ARGV: for each rate ms between sends, burst, sends of the burst that must be left after this one.
 # Returns {ms until all chats may send, ms until this one may}. Nothing is spent unless both are 0.
-_SPEND = f"""{keys.EVEN_IF_FULL}
+_SPEND = f"""{EVEN_IF_FULL}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local shared, own, spent = math.max(redis.call('PTTL', KEYS[1]), 0), 0, {{}}
@@ -35,7 +36,7 @@ end
 return {{shared, own}}
 """
 # KEYS: halt. ARGV: ms.
-_HOLD = f"""{keys.EVEN_IF_FULL}
+_HOLD = f"""{EVEN_IF_FULL}
 if tonumber(ARGV[1]) > redis.call('PTTL', KEYS[1]) then
   redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
 end

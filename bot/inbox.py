@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 
 from bot import keys
 from bot.stream import Entry, Stream
+from engine.script import EVEN_IF_FULL
 
 # KEYS: inbox. ARGV: prefix of the marks, their TTL in s, then id and JSON of each update.
 # Marks and entries are written together, so no crash parts them. Returns the inbox's length.
-_STORE = f"""{keys.EVEN_IF_FULL}
+_STORE = f"""{EVEN_IF_FULL}
 for i = 3, #ARGV, 2 do
   if redis.call('SET', ARGV[1] .. ARGV[i], 1, 'NX', 'EX', ARGV[2]) then
     redis.call('XADD', KEYS[1], '*', 'update', ARGV[i + 1])
@@ -26,7 +27,7 @@ end
 return redis.call('XLEN', KEYS[1])
 """
 # KEYS: inbox, dead. ARGV: entry, most dead, their TTL in s, update, why.
-_BURY = f"""{keys.EVEN_IF_FULL}
+_BURY = f"""{EVEN_IF_FULL}
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'update', ARGV[4], 'why', ARGV[5])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 redis.call('XDEL', KEYS[1], ARGV[1])

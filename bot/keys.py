@@ -31,10 +31,6 @@ from engine.keys import PREFIX
 GROUP = "bot"
 """The one consumer group of inbox and outbox; only the holder of the lease reads."""
 
-EVEN_IF_FULL = "#!lua flags=allow-oom\n"
-"""The head of a script that runs though Redis's memory is full: for what keeps people from being
-forgotten, or makes room. What makes work for others has no such head, and is refused."""
-
 SEEN_TTL_S = 48 * 3600
 """A platform repeats an update for a day at most. After this, its number may mean another."""
 

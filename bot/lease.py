@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from bot import keys
 from bot.errors import LeaseLostError
+from engine.script import EVEN_IF_FULL, RELEASE
 
 LEASE_MS = 5_000
 """How long a dead holder keeps others out."""
@@ -16,13 +17,12 @@ LEASE_MS = 5_000
 _RELEASE_S = 1.0
 
 # KEYS: lease. ARGV: holder, lease in ms. True if the lease is the holder's, now or still.
-_HOLD = f"""{keys.EVEN_IF_FULL}
+_HOLD = f"""{EVEN_IF_FULL}
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Lease:
         self._lease_ms = lease_ms
         self._holder = uuid4().hex
         self._hold = redis.register_script(_HOLD)
-        self._release = redis.register_script(_RELEASE)
+        self._release = redis.register_script(RELEASE)
 
     async def take(self) -> None:
         """Wait until the lease is ours."""

@@ -2,10 +2,10 @@
 
 from redis.asyncio import Redis
 
-from bot import keys
+from engine.script import EVEN_IF_FULL
 
 # KEYS: key. ARGV: value, TTL in s, and NX where only what is not there is set.
-_MARK = f"""{keys.EVEN_IF_FULL}
+_MARK = f"""{EVEN_IF_FULL}
 return redis.call('SET', KEYS[1], ARGV[1], 'EX', unpack(ARGV, 2)) and 1 or 0
 """
 

@@ -19,22 +19,23 @@ from redis.asyncio import Redis
 from bot import keys
 from bot.message import Message
 from bot.stream import Stream
+from engine.script import EVEN_IF_FULL
 
 _SENDING = b"sending"
 _SENT = b"sent"
 
 # KEYS: outbox. ARGV: messages as JSON.
-_PUT = f"""{keys.EVEN_IF_FULL}
+_PUT = f"""{EVEN_IF_FULL}
 for _, message in ipairs(ARGV) do
   redis.call('XADD', KEYS[1], '*', 'message', message)
 end
 """
 # KEYS: mark. ARGV: what it shall be, its TTL in s. Returns what it was.
-_BEGIN = f"""{keys.EVEN_IF_FULL}
+_BEGIN = f"""{EVEN_IF_FULL}
 return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX', 'GET')
 """
 # KEYS: mark, outbox. ARGV: what the mark shall be, its TTL in s, entry.
-_FINISH = f"""{keys.EVEN_IF_FULL}
+_FINISH = f"""{EVEN_IF_FULL}
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 redis.call('XDEL', KEYS[2], ARGV[3])
 """

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 from engine import keys
 from engine.jobs import Cell
 from engine.routes import Lineup
+from engine.script import EVEN_IF_FULL
 
 # An engine lives though Redis's memory is full. KEYS: engines, its heartbeat. ARGV: name, beat, ms.
-_BEAT = """#!lua flags=allow-oom
+_BEAT = f"""{EVEN_IF_FULL}
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 """

@@ -23,6 +23,12 @@ FEW = 32
 """From so many on, what waits goes in two runs: server and worker begin with the first half while
 the second is packed. It makes jobs go half as fast again where 64 are in flight."""
 
+EVEN_IF_FULL = "#!lua flags=allow-oom\n"
+"""The head of a script that runs though Redis's memory is full: for what keeps people from being
+forgotten, or makes room. What makes work for others has no such head, and is refused."""
+RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
+"""A script that gives up what is held. KEYS: what is held. ARGV: its holder."""
+
 _SOURCE = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 
 Key = str | bytes
@@ -58,7 +64,7 @@ class Script:
         """
         # Without a first line it would be refused at its first write only, where that needs memory;
         # and quotas begin with forgetting, which needs none and lets all that follows pass.
-        flags = "#!lua flags=allow-oom\n" if makes_room else "#!lua\n"
+        flags = EVEN_IF_FULL if makes_room else "#!lua\n"
         self._run_once = redis.register_script(flags + _SOURCE)
         self._around = around
         self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []

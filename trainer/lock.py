@@ -20,6 +20,7 @@ import structlog
 from redis import exceptions
 from redis.asyncio import Redis
 
+from engine.script import RELEASE
 from trainer import keys
 
 LOCK_MS = 30_000
@@ -52,7 +53,6 @@ if not holder and redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ class Hold:
         self.lost = threading.Event()
         self._holder, self._lock_ms = holder, lock_ms
         self._keep = redis.register_script(_KEEP)
-        self._release = redis.register_script(_RELEASE)
+        self._release = redis.register_script(RELEASE)
 
     async def check(self) -> None:
         """Return if the lock is still ours, with its whole time before it.
