@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,8 @@ import torch
 import typer
 
 from benchmarks.chart import draw_growth
-from benchmarks.ladder import LENGTH, engine, seconds, sequences, work
+from benchmarks.ladder import work
+from engine.bench import LENGTH, planned, seconds, write
 from engine.checkpoint import Checkpoint, load
 from engine.jobs import Cell
 from engine.linear import Precision, available
@@ -58,11 +60,11 @@ def measure(
     """Every precision, batch and checkpoint, which are given by their hidden size."""
     ways = []
     for hidden, checkpoint in checkpoints.items():
-        many = sequences(checkpoint, max(batches))
+        many = planned(checkpoint, max(batches))
         for precision in available():
             runner = Runner(checkpoint, slots=max(batches), precision=precision)
             ways += [
-                (precision, batch, hidden, checkpoint, engine(runner, many[:batch]))
+                (precision, batch, hidden, checkpoint, partial(write, runner, many[:batch]))
                 for batch in batches
             ]
     took: list[list[float]] = [[] for _ in ways]

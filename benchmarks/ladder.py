@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,31 +25,29 @@ from rich.table import Table
 from torch import Tensor
 
 from engine import linear
+from engine.bench import FORM, LENGTH, planned, seconds, write
 from engine.cell import Folded
 from engine.checkpoint import Checkpoint, load
-from engine.jobs import USUAL_TEMPERATURE, Cell, Job
+from engine.jobs import USUAL_TEMPERATURE, Cell
 from engine.kernel_step import KernelStep
 from engine.linear import Precision
 from engine.model import LAYERS, Model, Shape, places
 from engine.registry import Registry
 from engine.rows import MASK, RHYME, TONE, Rows
 from engine.runner import Runner
-from engine.sequence import Given, make_sequence
-from engine.sequence import Sequence as Poem
+from engine.sequence import Given
 from engine.settings import EngineSettings, load_settings
 from engine.tensor_step import TensorStep
-from engine.verse.forms import FORMS, FormName
+from engine.verse.forms import FORMS
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset
 
-FORM = FormName.QIJUE
-LENGTH = FORMS[FORM].length
 PEAK = (512, 1024, 2048)
 """Rows, inputs and outputs of the product by which a precision's limit is told."""
 GPU_BATCHES = (256, 4096)
 _TOP_P, _TOP_K = 0.9, 50
 
-Write = Callable[[], None]
+Write = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,25 +150,10 @@ class _Told:
         return embedded
 
 
-def engine(runner: Runner, sequences: Sequence[Poem]) -> Write:
-    """The engine's runner, with poems that join, are written and leave."""
-
-    def write() -> None:
-        for sequence in sequences:
-            runner.join(sequence)
-        for _ in range(LENGTH):
-            runner.step()
-        for row in reversed(range(len(sequences))):
-            runner.words(row, LENGTH)
-            runner.leave(row)
-
-    return write
-
-
 def _by_tensors(checkpoint: Checkpoint, slots: int) -> Runner:
     """A runner whose steps are torch's operations."""
     runner = Runner(checkpoint, slots=slots)
-    runner._step = TensorStep(runner._folded, runner._rows, runner._masks)  # noqa: SLF001
+    runner._step = TensorStep(runner._folded, runner._rows)  # noqa: SLF001
     return runner
 
 
@@ -181,16 +165,14 @@ def rungs(checkpoint: Checkpoint, batch: int) -> list[tuple[Rung, Precision | No
         (Rung(name="torch's layers, sorting", batch=1, write=modules(model, 1)), None),
         (Rung(name="torch's layers, sorting", batch=batch, write=modules(model, batch)), None),
     ]
-    many = sequences(checkpoint, batch)
-    plain = engine(_by_tensors(checkpoint, batch), many)
+    many = planned(checkpoint, batch)
+    plain = partial(write, _by_tensors(checkpoint, batch), many)
     found.append((Rung(name="folded, torch's operations", batch=batch, write=plain), None))
     for precision in reversed(linear.available()):
         for count in (1, batch):
             runner = Runner(checkpoint, slots=count, precision=precision)
-            write = engine(runner, many[:count])
-            found.append(
-                (Rung(name=f"the engine, {precision}", batch=count, write=write), precision)
-            )
+            run = partial(write, runner, many[:count])
+            found.append((Rung(name=f"the engine, {precision}", batch=count, write=run), precision))
     return found + on_gpu(checkpoint)
 
 
@@ -201,29 +183,9 @@ def on_gpu(checkpoint: Checkpoint) -> list[tuple[Rung, Precision | None]]:
     found: list[tuple[Rung, Precision | None]] = []
     for count in GPU_BATCHES:
         runner = Runner(checkpoint, slots=count, device="cuda", precision=Precision.BF16)
-        write = engine(runner, sequences(checkpoint, count))
-        found.append((Rung(name="the engine, bf16 on a GPU", batch=count, write=write), None))
+        run = partial(write, runner, planned(checkpoint, count))
+        found.append((Rung(name="the engine, bf16 on a GPU", batch=count, write=run), None))
     return found
-
-
-def sequences(checkpoint: Checkpoint, count: int) -> list[Poem]:
-    """Poems to be written."""
-    return [
-        make_sequence(
-            Job(
-                id=str(seed),
-                client="ladder",
-                chat="ladder",
-                form=FORM,
-                cell=checkpoint.shape.cell,
-                temperature=USUAL_TEMPERATURE,
-                seed=seed,
-            ),
-            checkpoint.vocabulary,
-            checkpoint.priors,
-        )
-        for seed in range(count)
-    ]
 
 
 # --- how fast ---
@@ -249,20 +211,13 @@ def peak(precision: Precision) -> Write:
     return run
 
 
-def seconds(write: Write) -> float:
-    """What one run takes."""
-    began = time.perf_counter()
-    write()
-    return time.perf_counter() - began
-
-
 @torch.inference_mode()
 def climb(checkpoint: Checkpoint, *, batch: int, rounds: int) -> list[Figures]:
     """Every rung in every round."""
     all_rungs = rungs(checkpoint, batch)
     limits = {precision: peak(precision) for precision in linear.available()}
-    for write in (*(rung.write for rung, _ in all_rungs), *limits.values()):
-        write()
+    for run in (*(rung.write for rung, _ in all_rungs), *limits.values()):
+        run()
     took: list[list[float]] = [[] for _ in all_rungs]
     products: dict[Precision, list[float]] = {precision: [] for precision in limits}
     for _ in range(rounds):
@@ -296,7 +251,7 @@ def choosing_share(
 ) -> float:
     """How much of a step goes into masks, sampling and entering what was chosen."""
     step, rows = _step(checkpoint, precision, batch)
-    for sequence in sequences(checkpoint, batch):
+    for sequence in planned(checkpoint, batch):
         rows.join(sequence, state=None, bias=None)
     whole, choosing = [], []
     for number in range(rounds * LENGTH):
@@ -312,10 +267,8 @@ def choosing_share(
 
 def _step(checkpoint: Checkpoint, precision: Precision, slots: int) -> tuple[KernelStep, Rows]:
     rows = Rows(checkpoint, slots=slots, device=torch.device("cpu"))
-    vocabulary = checkpoint.vocabulary
-    masks = torch.from_numpy(np.concatenate([vocabulary.tone_table, vocabulary.rhyme_table]))
     tables = torch.float32 if precision is Precision.FP32 else torch.bfloat16
-    return KernelStep(Folded(checkpoint.model(), tables=tables), rows, masks, precision), rows
+    return KernelStep(Folded(checkpoint.model(), tables=tables), rows, precision), rows
 
 
 # --- how exact ---
@@ -348,7 +301,7 @@ def _reading(checkpoint: Checkpoint, precision: Precision, tokens: np.ndarray) -
     step, rows = _step(checkpoint, precision, len(tokens))
     chars = checkpoint.vocabulary.chars
     for row, (sequence, poem) in enumerate(
-        zip(sequences(checkpoint, len(tokens)), tokens.tolist(), strict=True)
+        zip(planned(checkpoint, len(tokens)), tokens.tolist(), strict=True)
     ):
         given = {place: Given(glyph=chars[index], index=index) for place, index in enumerate(poem)}
         rows.join(replace(sequence, given=given), state=None, bias=None)

@@ -15,14 +15,14 @@ from typing import Annotated
 import torch
 import typer
 
+from engine.bench import planned, write
 from engine.checkpoint import Checkpoint, load
 from engine.critic import Critic
-from engine.jobs import Job
 from engine.model import places, shift
 from engine.registry import Registry
 from engine.rows import RHYME, TONE
 from engine.runner import Runner
-from engine.sequence import Sequence, make_sequence
+from engine.sequence import Sequence
 from engine.settings import EngineSettings, load_settings
 from engine.verse.checker import Rule, check
 from engine.verse.forms import FORMS, FormName, cut_lines
@@ -49,23 +49,14 @@ class _Free(_Untold):
     def __init__(self, checkpoint: Checkpoint, *, slots: int) -> None:
         super().__init__(checkpoint, slots=slots)
         with torch.inference_mode():
-            self._masks.fill_(True)
-            self._masks[:, 0] = False  # <unk> is no character
+            self._rows.masks.fill_(True)
+            self._rows.masks[:, 0] = False  # <unk> is no character
 
 
-def write(runner: Runner, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
-    """The poems of some sequences of one form, as indices."""
-    poems: list[tuple[int, ...]] = []
-    for first in range(0, len(sequences), _SLOTS):
-        party = sequences[first : first + _SLOTS]
-        for sequence in party:
-            runner.join(sequence)
-        for _ in range(party[0].length):
-            runner.step()
-        poems += [runner.words(row, party[0].length).indices for row in range(len(party))]
-        for _ in party:
-            runner.leave(0)
-    return poems
+def write_all(runner: Runner, poems: Many[Sequence]) -> list[tuple[int, ...]]:
+    """Some poems of one form, as indices."""
+    parties = (poems[first : first + _SLOTS] for first in range(0, len(poems), _SLOTS))
+    return [words.indices for party in parties for words in write(runner, party)]
 
 
 @torch.inference_mode()
@@ -87,27 +78,12 @@ def main(
 ) -> None:
     """Print the figures of each way as one JSON object."""
     loaded = load(Registry.at(load_settings(EngineSettings)).find(checkpoint))
-    sequences = [
-        make_sequence(
-            Job(
-                id=str(seed),
-                client="telling",
-                chat="telling",
-                form=form,
-                cell=loaded.shape.cell,
-                temperature=temperature,
-                seed=seed,
-            ),
-            loaded.vocabulary,
-            loaded.priors,
-        )
-        for seed in range(count)
-    ]
+    sequences = planned(loaded, count, form=form, temperature=temperature)
     critic = Critic.of(loaded.critic) if loaded.critic is not None else None
     ways = {"free": _Free, "masked": _Untold, "masked and told": Runner}
     figures: dict[str, object] = {"checkpoint": loaded.id, "form": form, "poems": count}
     for name, kind in ways.items():
-        poems = write(kind(loaded, slots=_SLOTS), sequences)
+        poems = write_all(kind(loaded, slots=_SLOTS), sequences)
         length = FORMS[form].line_length
         texts = [loaded.vocabulary.decode(poem) for poem in poems]
         verdicts = [check(cut_lines(text, length)) for text in texts]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.jobs import Cell
-from engine.model import LAYERS, Model
+from engine.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Folded:
         self.dtype = dtype
         self.cell = model.shape.cell
         self.hidden = model.shape.hidden
-        self.state_parts = LAYERS * (2 if self.cell is Cell.LSTM else 1)
+        self.parts = model.shape.parts
         first, *rest = model.layers
         w_in = first.get_parameter("weight_ih_l0")  # (G H, E)
         self.characters = characters = model.characters.weight  # (V + 1, E)
@@ -91,8 +91,7 @@ class Folded:
         return torch.nn.functional.linear(x.to(self.dtype), weight, bias).float()
 
     def _parts(self, state: Tensor, layer: int) -> Sequence[Tensor]:
-        each = self.state_parts // LAYERS
-        return [state[layer * each + part] for part in range(each)]
+        return [state[layer * self.parts + part] for part in range(self.parts)]
 
     def _advance(self, x: Tensor, r: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
         """New state of a layer from its input part `x` and recurrent part `r`, (B, G H) each."""

@@ -5,7 +5,6 @@ run it. A CUDA graph replays them all with one call; it holds for one batch, so 
 uses fill the batch up. Where Triton is there, the small kernels are fused as well.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ import structlog
 import torch
 from torch.utils._triton import has_triton
 
-from engine.kernel_step import batches
 from engine.rows import Rows
 from engine.tensor_step import TensorStep
 
@@ -29,17 +27,15 @@ class GraphStep:
     def __init__(self, step: TensorStep, rows: Rows) -> None:
         """Record a step for every batch; the rows must be unused."""
         self._rows = rows
-        self._batches = batches(rows.slots)
         pool = torch.cuda.graph_pool_handle()
         # The largest first: the smaller ones then find room in its memory.
         self._graphs = {
-            batch: _record(_fused(step), batch, pool) for batch in reversed(self._batches)
+            batch: _record(_fused(step), batch, pool) for batch in reversed(rows.batches)
         }
 
     def __call__(self) -> None:
         """Write one character of every row in use."""
-        batch = self._batches[bisect_left(self._batches, self._rows.count)]
-        self._graphs[batch].replay()
+        self._graphs[self._rows.batch].replay()
 
 
 def _fused(step: TensorStep) -> Callable[[int], None]:

@@ -3,7 +3,6 @@
 Letters: B batch, S slots, P parts of the state, V vocabulary, G gates, H hidden.
 """
 
-from bisect import bisect_left
 from typing import Any
 
 import numpy.typing as npt
@@ -16,26 +15,14 @@ from engine.jobs import Cell
 from engine.linear import Linear, Precision, linear
 from engine.rows import Rows
 
-_FEW = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
-
-
-def batches(slots: int) -> list[int]:
-    """The batches that products are computed in: oneDNN makes code for each that it meets.
-
-    A batch is filled up with rows that nobody uses to the next of these.
-    """
-    many = range(96, slots + 32, 32)
-    return [*(few for few in _FEW if few < slots), *(more for more in many if more < slots), slots]
-
 
 class KernelStep:
     """Writes one character of every row. Keeps no state but scratch."""
 
-    def __init__(self, folded: Folded, rows: Rows, masks: Tensor, precision: Precision) -> None:
+    def __init__(self, folded: Folded, rows: Rows, precision: Precision) -> None:
         """Pack the weights in `precision` and compute every batch once, so that none is slow."""
         self._cell = folded.cell
         self._rows = rows
-        self._batches = batches(rows.slots)
         self._tables = _tables(folded)
         self._first, self._second = _layers(folded, precision)
         self._project = linear(precision, *folded.project, bounded=True)
@@ -45,7 +32,7 @@ class KernelStep:
         """What the second layer of lstm and rnn reads, (S, 2 H)."""
         self._numbers, self._state = rows.numbers.numpy(), rows.state.numpy()
         self._chosen_by = tuple(
-            one.numpy() for one in (rows.uniforms, rows.temperature, masks, rows.biases)
+            one.numpy() for one in (rows.uniforms, rows.temperature, rows.masks, rows.biases)
         )
         self._written = (rows.logprob.numpy(), rows.sound.numpy())
         self._warm()
@@ -56,9 +43,8 @@ class KernelStep:
 
     def expect(self) -> kernels.Floats:
         """The logits of every row's next character, (B, V); the state moves on."""
-        count = self._rows.count
-        batch = self._batches[bisect_left(self._batches, count)]
-        self._recur(count, batch)
+        batch = self._rows.batch
+        self._recur(self._rows.count, batch)
         return self._logits(batch)
 
     def choose(self, logits: kernels.Floats) -> None:
@@ -102,7 +88,7 @@ class KernelStep:
 
     def _warm(self) -> None:
         """Have the code for every batch made, and the loops compiled, before anybody waits."""
-        for batch in self._batches:
+        for batch in self._rows.batches:
             self._recur(0, batch)
             self._logits(batch)
         self()

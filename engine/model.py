@@ -59,6 +59,11 @@ class Shape:
         """How many gate vectors of size H the cell computes."""
         return {Cell.RNN: 1, Cell.GRU: 3, Cell.LSTM: 4}[self.cell]
 
+    @property
+    def parts(self) -> int:
+        """How many vectors of size H a layer's state has."""
+        return 2 if self.cell is Cell.LSTM else 1
+
 
 _MODULES: dict[Cell, type[nn.RNNBase]] = {Cell.RNN: nn.RNN, Cell.GRU: nn.GRU, Cell.LSTM: nn.LSTM}
 

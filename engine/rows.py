@@ -8,6 +8,7 @@ What of a row is a number stands in one matrix, so that joining and leaving are 
 Letters: S slots, T places of the longest poem, P parts of a cell's state, H hidden, V vocabulary.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +18,6 @@ import torch
 from torch import Tensor
 
 from engine.checkpoint import Checkpoint
-from engine.jobs import Cell
 from engine.model import LAYERS, places
 from engine.preference import Preference
 from engine.sequence import Sequence
@@ -47,6 +47,8 @@ PLACE, TONE, MASK = _first["place"], _first["tone"], _first["mask"]
 GIVEN, FORBIDDEN, RHYME_SLOT = _first["given"], _first["forbidden"], _first["rhyme_slot"]
 WIDTH = 5 + sum(_widths.values())
 """Columns of the matrix."""
+
+_FEW = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 
 Numbers = npt.NDArray[np.int64]
 
@@ -79,8 +81,7 @@ class Rows:
         """The random number of each place, (S, T)."""
         self.temperature = torch.ones(slots, device=device)
         """(S,)"""
-        parts = LAYERS * (2 if shape.cell is Cell.LSTM else 1)
-        self.state = torch.zeros(parts, slots, shape.hidden, device=device)
+        self.state = torch.zeros(LAYERS * shape.parts, slots, shape.hidden, device=device)
         """(P, S, H)"""
         self.logprob = torch.zeros(slots, device=device)
         """Of the characters chosen so far, (S,)."""
@@ -89,6 +90,10 @@ class Rows:
         self.biases = torch.zeros(1 + len(FORMS) + slots, shape.vocabulary, device=device)
         """What is added to the logits of the rows that refer to it, (1 + forms + S, V): nothing,
         what readers taught it by form, and what the themes of single rows call for."""
+        self.masks = torch.tensor(checkpoint.vocabulary.mask_table, device=device)
+        """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V), bool."""
+        self.batches = _batches(slots)
+        """The batches that a step may compute in, the smallest first."""
         self._leaning = _fill_leaning(checkpoint, self.biases)
         self._own_biases = list(range(1 + len(FORMS), len(self.biases)))
         self._own: list[int | None] = []
@@ -104,6 +109,16 @@ class Rows:
     def _told(self) -> tuple[Tensor, Tensor, Tensor]:
         """What is known of a poem before it starts."""
         return self.numbers, self.uniforms, self.temperature
+
+    @property
+    def _by_row(self) -> tuple[Tensor, ...]:
+        """All that a poem takes along where its row changes; the rows come first."""
+        return (*self._told, *self.state, self.logprob, self.sound)
+
+    @property
+    def batch(self) -> int:
+        """The smallest batch that holds all rows in use."""
+        return self.batches[bisect_left(self.batches, self.count)]
 
     def join(self, sequence: Sequence, *, state: Tensor | None, bias: Tensor | None) -> int:
         """Give a poem the next free row and return its number.
@@ -141,7 +156,7 @@ class Rows:
         self._uploaded = self.count
         if row != self.count:
             self._own[row] = last
-            for tensor in (*self._told, *self.state, self.logprob, self.sound):
+            for tensor in self._by_row:
                 tensor[row] = tensor[self.count]
         return self.count
 
@@ -153,7 +168,7 @@ class Rows:
         self.upload()
         self.count = self._uploaded = len(parents)
         self._own = [None] * self.count
-        for tensor in (*self._told, *self.state, self.logprob, self.sound):
+        for tensor in self._by_row:
             tensor[: self.count] = tensor[parents]
 
     def upload(self) -> None:
@@ -172,6 +187,15 @@ class Rows:
             logprob=float(self.logprob[row]),
             sound=bool(self.sound[row]),
         )
+
+
+def _batches(slots: int) -> list[int]:
+    """The batches that products are computed in: oneDNN makes code for each that it meets.
+
+    A batch is filled up with rows that nobody uses to the next of these.
+    """
+    many = range(96, slots + 32, 32)
+    return [*(few for few in _FEW if few < slots), *(more for more in many if more < slots), slots]
 
 
 def _numbers(sequence: Sequence, start: int) -> Numbers:

@@ -51,14 +51,13 @@ class Runner:
                 tables=torch.float32 if exact else half,
             )
             self._encoder = _encoder(checkpoint, self.device)
-            self._masks = _mask_table(checkpoint).to(self.device)
             self._rows = Rows(checkpoint, slots=slots, device=self.device)
-            self._by_tensors = TensorStep(self._folded, self._rows, self._masks)
+            self._by_tensors = TensorStep(self._folded, self._rows)
             self._step = self._stepper(precision)
 
     def _stepper(self, precision: Precision) -> Callable[[], None]:
         if self.device.type == "cpu":
-            return KernelStep(self._folded, self._rows, self._masks, precision)
+            return KernelStep(self._folded, self._rows, precision)
         if self.device.type == "cuda":
             return GraphStep(self._by_tensors, self._rows)
         return self._by_tensors
@@ -121,11 +120,3 @@ def _encoder(checkpoint: Checkpoint, device: torch.device) -> ThemeEncoder | Non
     if checkpoint.theme is None:
         return None
     return ThemeEncoder.of(checkpoint.shape, checkpoint.theme).to(device)
-
-
-def _mask_table(checkpoint: Checkpoint) -> Tensor:
-    """What may stand where each tone, then each rhyme group, is wanted: (3 + 31, V), bool."""
-    vocabulary = checkpoint.vocabulary
-    return torch.cat(
-        [torch.from_numpy(vocabulary.tone_table), torch.from_numpy(vocabulary.rhyme_table)]
-    )

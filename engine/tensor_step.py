@@ -66,10 +66,9 @@ class Outlook:
 class TensorStep:
     """Writes one character of every row. Keeps no state of its own."""
 
-    def __init__(self, folded: Folded, rows: Rows, masks: Tensor) -> None:
+    def __init__(self, folded: Folded, rows: Rows) -> None:
         self._folded = folded
         self._rows = rows
-        self._masks = masks
 
     def __call__(self) -> None:
         """Write one character of every row in use."""
@@ -100,7 +99,7 @@ class TensorStep:
         rhymed = numbers[:, RHYMED : RHYMED + MOST_RHYMES + 1]
         restricted = restrict(
             logits + self._rows.biases[numbers[:, BIAS]],
-            self._masks[_at(numbers, MASK, at)],
+            self._rows.masks[_at(numbers, MASK, at)],
             tokens.where(tokens != self._rows.start, UNKNOWN),
             torch.cat([rhymed, _at(numbers, FORBIDDEN, at)[:, None]], 1),
             self._rows.temperature[b],

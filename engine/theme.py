@@ -11,7 +11,6 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from engine.jobs import Cell
 from engine.model import LAYERS, Shape
 
 HIDDEN = 128
@@ -23,7 +22,7 @@ class ThemeEncoder(nn.Module):
     def __init__(self, shape: Shape) -> None:
         """An encoder for decoders of `shape`; it begins as no theme at all: the state is 0."""
         super().__init__()
-        self.parts = 2 if shape.cell is Cell.LSTM else 1
+        self.parts = shape.parts
         self.hidden = shape.hidden
         self.read = nn.GRU(shape.embedding, HIDDEN, batch_first=True, bidirectional=True)
         self.state = nn.Linear(2 * HIDDEN, LAYERS * self.parts * self.hidden)

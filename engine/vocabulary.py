@@ -95,6 +95,11 @@ class Vocabulary:
                 table[RHYME_INDEX[group], index] = True
         return table
 
+    @cached_property
+    def mask_table(self) -> npt.NDArray[np.bool_]:
+        """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V)."""
+        return np.concatenate([self.tone_table, self.rhyme_table])
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read one character a line, in order; VocabularyError if `text` is something else."""

@@ -5,6 +5,7 @@ import torch
 
 from benchmarks import growth, ladder
 from benchmarks.chart import draw_growth
+from engine.bench import LENGTH
 from engine.jobs import Cell
 from engine.linear import Precision, available
 from tests.fakes.models import small_checkpoint, small_dataset
@@ -41,10 +42,10 @@ def test_layers_stepped_one_by_one_read_what_the_whole_model_reads(checkpoint):
     """The course way and torch's layers differ in what they compute again, not in the outcome."""
     model = checkpoint.model()
     tools = ladder._Told(model, 2)
-    tokens = torch.randint(1, model.shape.vocabulary, (2, ladder.LENGTH))
-    whole = model(*tools.prefix(tokens[:, :-1], ladder.LENGTH))
+    tokens = torch.randint(1, model.shape.vocabulary, (2, LENGTH))
+    whole = model(*tools.prefix(tokens[:, :-1], LENGTH))
     states = [None, None]
-    for place in range(ladder.LENGTH):
+    for place in range(LENGTH):
         x = tools.embed(tokens[:, :place], place)
         for number, layer in enumerate(model.layers):
             x, states[number] = layer(x, states[number])

@@ -6,9 +6,9 @@ import torch
 
 from engine import kernels, linear
 from engine.jobs import Cell
-from engine.kernel_step import KernelStep, batches
+from engine.kernel_step import KernelStep
 from engine.linear import Precision
-from engine.rows import LONGEST
+from engine.rows import LONGEST, Rows
 from engine.runner import Runner
 from engine.sampler import MIN_P, sample
 from engine.sequence import make_sequence
@@ -33,7 +33,7 @@ def sequences(checkpoint, count, **fields):
 
 def by_torch(runner):
     """The same runner, but that its steps are torch's."""
-    runner._step = TensorStep(runner._folded, runner._rows, runner._masks)
+    runner._step = TensorStep(runner._folded, runner._rows)
     return runner
 
 
@@ -93,7 +93,7 @@ def test_a_row_that_may_write_nothing_is_marked(checkpoint):
     chosen = sequences(checkpoint, 2)
     runner.join(chosen[0])
     with torch.inference_mode():
-        runner._masks.fill_(False)
+        runner._rows.masks.fill_(False)
     runner.step()
     assert not runner.words(0, 1).sound
 
@@ -148,11 +148,12 @@ def test_what_this_machine_lacks_is_replaced_and_said(monkeypatch, capsys):
     assert linear.pick("auto", "cuda") is Precision.BF16
 
 
-def test_every_count_of_rows_has_a_batch():
+def test_every_count_of_rows_has_a_batch(checkpoint):
     for slots in (1, 2, 5, 64, 70, 96, 200):
-        sizes = batches(slots)
-        assert sizes == sorted(set(sizes))
-        assert sizes[-1] == slots
+        rows = Rows(checkpoint, slots=slots, device=torch.device("cpu"))
+        assert rows.batches == sorted(set(rows.batches))
+        for rows.count in range(slots + 1):
+            assert rows.count <= rows.batch <= slots
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device to record a graph on")
@@ -168,7 +169,7 @@ def test_rows_beyond_those_in_use_do_no_harm(checkpoint):
     chosen = sequences(checkpoint, 2)
     expected = written(by_torch(Runner(checkpoint, slots=4)), chosen)
     runner = Runner(checkpoint, slots=4)
-    step = TensorStep(runner._folded, runner._rows, runner._masks)
+    step = TensorStep(runner._folded, runner._rows)
     for _ in range(3):
         for one in chosen:
             runner.join(one)
