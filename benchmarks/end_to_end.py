@@ -35,7 +35,7 @@ from benchmarks import traffic
 from engine import logs
 from engine.checkpoint import load
 from engine.client import EngineClient, connect
-from engine.jobs import Cell, Poem
+from engine.jobs import Cell, Job, Poem
 from engine.linear import Precision, pick
 from engine.loop import FEWEST_CANDIDATES
 from engine.registry import Registry
@@ -110,16 +110,20 @@ def write_alone(setup: Setup) -> Flow:
         precision=setup.precision,
     )
     asked = traffic.jobs(setup.cell, seed=1)
-    ends_s = time.perf_counter() + setup.warm_up_s
-    poems, began_s, used_s = 0, 0.0, 0.0
-    for counts in (False, True):
-        poems, began_s, used_s = 0, time.perf_counter(), time.process_time()
-        ends_s = began_s + (setup.seconds if counts else setup.warm_up_s)
-        while time.perf_counter() < ends_s:
-            traffic.keep_busy(writer, asked)
-            poems += len(writer.step())
+    _write_for(setup.warm_up_s, writer, asked)
+    began_s, used_s = time.perf_counter(), time.process_time()
+    poems = _write_for(setup.seconds, writer, asked)
     took_s = time.perf_counter() - began_s
     return Flow(rate=poems / took_s, used=(time.process_time() - used_s) / took_s)
+
+
+def _write_for(seconds: float, writer: Writer, asked: Iterator[Job]) -> int:
+    """Keep the writer busy for so long; the poems that it wrote."""
+    poems, ends_s = 0, time.perf_counter() + seconds
+    while time.perf_counter() < ends_s:
+        traffic.keep_busy(writer, asked)
+        poems += len(writer.step())
+    return poems
 
 
 @contextmanager

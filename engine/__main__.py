@@ -58,6 +58,14 @@ def _plainly() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+def _begin_here() -> EngineSettings:
+    """The settings, for work in this process whose output is what is asked for, not its log."""
+    settings = load_settings(EngineSettings)
+    logs.configure(level="WARNING", secrets=settings.secrets)
+    torch.set_num_threads(settings.threads)
+    return settings
+
+
 def _complain(error: Exception) -> None:
     _err.print(f"error: {error}", style="red", markup=False)
 
@@ -97,9 +105,7 @@ def compose(
 ) -> None:
     """Write poems here and now, with the scheduler and runner that `serve` uses."""
     with _plainly():
-        settings = load_settings(EngineSettings)
-        logs.configure(level="WARNING", secrets=settings.secrets)
-        torch.set_num_threads(settings.threads)
+        settings = _begin_here()
         asked = ask(opening, acrostic=acrostic, form=form, rhyme=rhyme, theme=theme)
         checkpoint = load(Registry.at(settings).champion(style))
         first = random.SystemRandom().randrange(2**31) if seed is None else seed
@@ -140,9 +146,7 @@ def bench(
 ) -> None:
     """Time how fast this machine writes, in every precision that it has."""
     with _plainly():
-        settings = load_settings(EngineSettings)
-        logs.configure(level="WARNING", secrets=settings.secrets)
-        torch.set_num_threads(settings.threads)
+        settings = _begin_here()
         checkpoint = load(Registry.at(settings).champion(style))
         device = pick_device(settings)
         precisions = precisions_of(device)

@@ -83,6 +83,29 @@ class Town:
             lambda: {sent.chat_id for sent in self.poems()} >= set(chats), timeout_s=within_s
         )
 
+    async def ask_for_s(self, seconds: float) -> list[int]:
+        """So long, one more person a second asks for a poem; their chats."""
+        chats, until_s = list[int](), time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            chats += await self.ask()
+            await asyncio.sleep(1)
+        return chats
+
+    async def wait_in_queue(self, count: int) -> tuple[list[int], int]:
+        """So many people ask, and the bot has put it: their chats, and how many wait still."""
+        before = len(self.poems())
+        chats = await self.ask(count)
+        await until(lambda: _handled(self, count))
+        return chats, count + before - len(self.poems())
+
+    async def answered_after_s(self, chats: list[int]) -> float:
+        """How long it takes from now until all of `chats` have poems and nothing is left to do."""
+        began_s = time.monotonic()
+        await self.all_have_poems(chats, within_s=60)
+        took_s = time.monotonic() - began_s
+        await self.settled()
+        return took_s
+
     async def settled(self) -> None:
         """Wait until nothing is left to do."""
 
@@ -148,10 +171,7 @@ async def test_fault_5_whoever_waits_while_redis_is_emptied_is_answered(
 ):
     # Four rows for forty people: nearly all of them wait in the queue.
     async with town(own_server, own_redis, tmp_path, **FEW_ROWS) as people:
-        before = len(people.poems())
-        waiting = await people.ask(40)
-        await until(lambda: _handled(people, len(waiting)))
-        waited = len(waiting) + before - len(people.poems())
+        waiting, waited = await people.wait_in_queue(40)
         await own_redis.flushall()
         emptied_s, shown = time.monotonic(), len(people.poems())
         after = await people.ask()
@@ -191,16 +211,9 @@ async def test_fault_6_while_redis_is_frozen_people_hear_that_the_poet_rests(
         at_work = await people.ask(20)
         await until(lambda: _some_run(own_redis))
         own_server.freeze()
-        frozen_s = time.monotonic()
-        frozen: list[int] = []
-        while time.monotonic() < frozen_s + FROZEN_S:
-            frozen += await people.ask()
-            await asyncio.sleep(1)
+        frozen = await people.ask_for_s(FROZEN_S)
         own_server.thaw()
-        thawed_s = time.monotonic()
-        await people.all_have_poems([*at_work, *frozen], within_s=60)
-        recovery_s = time.monotonic() - thawed_s
-        await people.settled()
+        recovery_s = await people.answered_after_s([*at_work, *frozen])
         alive = people.are_alive
     told = people.told_after_s(RESTING, frozen)
     print(
@@ -268,10 +281,7 @@ async def test_fault_7_with_redis_out_of_memory_the_engine_drains_and_people_are
     own_server: OwnValkey, own_redis: Redis, tmp_path: Path
 ):
     async with town(own_server, own_redis, tmp_path, **FEW_ROWS) as people:
-        before = len(people.poems())
-        waiting = await people.ask(20)
-        await until(lambda: _handled(people, len(waiting)))
-        waited = len(waiting) + before - len(people.poems())
+        waiting, waited = await people.wait_in_queue(20)
         await own_redis.config_set("maxmemory", 1)
         refused = await people.ask(10)
         await people.telegram.until(lambda: len(people.told_after_s(BUSY, refused)) == len(refused))
@@ -323,16 +333,9 @@ async def test_fault_7_with_the_disk_full_people_hear_that_the_poet_rests(
         own_server.fill_disk()
         at_work = await people.ask(3)
         await until(lambda: _is_full(own_redis))
-        full_s = time.monotonic()
-        rested: list[int] = []
-        while time.monotonic() < full_s + FULL_S:
-            rested += await people.ask()
-            await asyncio.sleep(1)
+        rested = await people.ask_for_s(FULL_S)
         own_server.free_disk()
-        freed_s = time.monotonic()
-        await people.all_have_poems([*at_work, *rested], within_s=60)
-        recovery_s = time.monotonic() - freed_s
-        await people.settled()
+        recovery_s = await people.answered_after_s([*at_work, *rested])
         alive = people.are_alive
     told = people.told_after_s(RESTING, rested)
     print(
