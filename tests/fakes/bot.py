@@ -1,4 +1,4 @@
-"""`python -m bot telegram` or `discord` as a process of its own, to be watched and killed."""
+"""The bot: within a test, or as a process of its own, to be watched and killed."""
 
 import asyncio
 import os
@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from bot.settings import BotSettings
+from bot.telegram.service import serve
 from tests.fakes import discord, telegram
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,17 @@ def environment(**ours: str) -> dict[str, str]:
         if not name.startswith("YUEFU_") or name == "YUEFU_MODELS"
     }
     return kept | ours
+
+
+@asynccontextmanager
+async def serving(settings: BotSettings) -> AsyncIterator[asyncio.Task[None]]:
+    """The bot on Telegram, in this process."""
+    task = asyncio.create_task(serve(settings))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class BotProcess:

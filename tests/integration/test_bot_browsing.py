@@ -1,8 +1,6 @@
 """What people can look at: leaderboards, their own poems, the models."""
 
-import asyncio
 import time
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,14 +8,14 @@ import pytest
 from bot.anthology import Anthology
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
-from bot.telegram.service import serve
 from engine.bulletin import Bulletin, Phase, publish
 from engine.jobs import Cell
 from tests.fakes.anthologies import write
+from tests.fakes.bot import serving
 from tests.fakes.engine import fake_engine
 from tests.fakes.jobs import a_poem
 from tests.fakes.plans import scans
-from tests.fakes.telegram import TOKEN, FakeTelegram
+from tests.fakes.telegram import TOKEN
 
 PSEUDONYMS = Pseudonyms(b"test")
 GROUP, ELSEWHERE = "telegram:-1", "telegram:-2"
@@ -106,22 +104,6 @@ async def test_no_query_walks_through_a_table(anthology, since):
 
 
 # --- as people meet it ---
-
-
-@pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture

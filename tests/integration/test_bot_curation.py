@@ -1,7 +1,5 @@
 """Curators review poems, and see what came of it."""
 
-import asyncio
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,14 +10,12 @@ from bot.anthology.ratings import Selection
 from bot.anthology.tables import RatingRow
 from bot.language import Language
 from bot.pseudonyms import Pseudonyms
-from bot.settings import BotSettings
-from bot.telegram.service import serve
 from engine.jobs import Cell
 from tests.fakes.anthologies import write
+from tests.fakes.bot import serving
 from tests.fakes.engine import fake_engine
 from tests.fakes.jobs import a_poem
 from tests.fakes.plans import scans
-from tests.fakes.telegram import TOKEN, FakeTelegram
 
 GROUP, OTHER_GROUP = "telegram:-1", "telegram:-2"
 CURATOR, SECOND = "telegram:7", "telegram:8"
@@ -136,30 +132,8 @@ async def test_days_that_are_over_are_counted_once_and_anew_after_an_undo(anthol
 
 
 @pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, tmp_path, fake):
-    return BotSettings(
-        redis_url=valkey_url,
-        data=tmp_path,
-        telegram_token=TOKEN,
-        telegram_api=fake.url,
-        curators="telegram:7",
-    )
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def settings(settings):
+    return settings.model_copy(update={"curators": "telegram:7"})
 
 
 @pytest.fixture

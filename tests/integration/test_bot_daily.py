@@ -1,12 +1,12 @@
 """The poem of the day, from `/daily` to the message, between fakes and a real Valkey."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bot import keys
 from bot.anthology import Anthology
@@ -23,14 +23,13 @@ from bot.seasons import day_name
 from bot.settings import BotSettings
 from bot.style import Style
 from bot.telegram.sender import ALLOWANCE
-from bot.telegram.service import serve
 from engine.jobs import Cell, Failure, Lane, Reason
 from engine.verse.forms import FormName
 from tests.fakes.anthologies import all_words
+from tests.fakes.bot import serving
 from tests.fakes.discord import TOKEN as DISCORD_TOKEN
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.engine import fake_engine, made_up_poem
-from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.waiting import until
 
 PLATFORM = "telegram"
@@ -40,51 +39,11 @@ AT_ONCE = Pace(every_ms=1, burst=100)
 
 
 @pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, anthology_url, tmp_path, fake, monkeypatch):
+def settings(settings, anthology_url, monkeypatch):
     monkeypatch.setattr("bot.daily.TICK_S", 0.05)
     # People do not ask as fast as tests do.
     monkeypatch.setattr("bot.telegram.sender.ALLOWANCE", replace(ALLOWANCE, chat=AT_ONCE))
-    return BotSettings(
-        redis_url=valkey_url,
-        database_url=anthology_url,
-        data=tmp_path,
-        telegram_token=TOKEN,
-        telegram_api=fake.url,
-    )
-
-
-@pytest.fixture
-async def anthology(settings):
-    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as opened:
-        yield opened
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-async def engine(redis):
-    async with fake_engine(redis) as running:
-        yield running
-
-
-@pytest.fixture
-async def bot(settings, engine):
-    async with serving(settings):
-        yield
+    return settings.model_copy(update={"database_url": SecretStr(anthology_url)})
 
 
 async def due_since(

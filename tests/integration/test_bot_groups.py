@@ -1,42 +1,16 @@
 """What a Telegram bot must know of groups: who runs them, who speaks for whom, who is served."""
 
-import asyncio
-from contextlib import asynccontextmanager
-
 import pytest
 
 from bot import keys
 from bot.settings import BotSettings
-from bot.telegram.service import serve
+from tests.fakes.bot import serving
 from tests.fakes.engine import fake_engine
 from tests.fakes.jobs import a_poem
-from tests.fakes.telegram import BOT, TOKEN, USERNAME, FakeTelegram
+from tests.fakes.telegram import BOT, USERNAME
 
 GROUP = -100_500
 CHANNEL = {"id": -100_900, "type": "channel", "title": "Poems"}
-
-
-@pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, tmp_path, fake):
-    return BotSettings(
-        redis_url=valkey_url, data=tmp_path, telegram_token=TOKEN, telegram_api=fake.url
-    )
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture

@@ -10,15 +10,9 @@ from bot import keys
 from bot.errors import PollerConflictError, PollFailedError, TokenRefusedError
 from bot.inbox import Inbox, raw_update
 from bot.telegram.inbox import Poller
-from tests.fakes.telegram import TOKEN, FakeTelegram, message_update
+from tests.fakes.telegram import TOKEN, message_update
 
 PLATFORM = "telegram"
-
-
-@pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
 
 
 @pytest.fixture

@@ -1,59 +1,20 @@
 """Poems for whoever types after the bot's name, in chats that it need not be in."""
 
-import asyncio
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
 from bot import keys
 from bot.links import payload_for
-from bot.settings import BotSettings
 from bot.shelf import KEPT_MAX, Shelf, wish_of
 from bot.telegram.inline import CLIENT
-from bot.telegram.service import serve
 from engine.jobs import Lane
-from tests.fakes.engine import fake_engine, made_up_poem
+from tests.fakes.bot import serving
+from tests.fakes.engine import made_up_poem
 from tests.fakes.jobs import a_job
-from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.waiting import until
 
 PLATFORM = "telegram"
-
-
-@pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, tmp_path, fake):
-    return BotSettings(
-        redis_url=valkey_url, data=tmp_path, telegram_token=TOKEN, telegram_api=fake.url
-    )
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-async def engine(redis):
-    async with fake_engine(redis) as running:
-        yield running
-
-
-@pytest.fixture
-async def bot(settings, engine):
-    async with serving(settings):
-        yield
 
 
 async def offered(fake, text, **more):

@@ -6,15 +6,9 @@ from telegram import Bot
 from bot.commands import COMMANDS
 from bot.requests import Role
 from bot.telegram.menus import publish
-from tests.fakes.telegram import TOKEN, FakeTelegram
+from tests.fakes.telegram import TOKEN
 
 CURATOR = "telegram:42"
-
-
-@pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
 
 
 @pytest.fixture

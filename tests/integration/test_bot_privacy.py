@@ -1,62 +1,31 @@
 """/privacy, /export and /forget, as people meet them."""
 
-import asyncio
 import json
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time
 
 import pytest
+from pydantic import SecretStr
 
 from bot import keys
-from bot.anthology import Anthology
 from bot.anthology.chats import ChatSettings
 from bot.language import Language
 from bot.leftovers import Leftovers
 from bot.message import Address, Attachment, Message, Tally
-from bot.settings import BotSettings
 from bot.style import Style
-from bot.telegram.service import serve
 from engine.jobs import Cell
 from engine.keys import DEAD
+from tests.fakes.bot import serving
 from tests.fakes.engine import fake_engine
 from tests.fakes.jobs import a_poem
-from tests.fakes.telegram import TOKEN, USERNAME, FakeTelegram
+from tests.fakes.telegram import USERNAME
 from tests.fakes.waiting import until
 
 GROUP = -100_500
 
 
 @pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, anthology_url, tmp_path, fake):
-    return BotSettings(
-        redis_url=valkey_url,
-        database_url=anthology_url,
-        data=tmp_path,
-        telegram_token=TOKEN,
-        telegram_api=fake.url,
-    )
-
-
-@pytest.fixture
-async def anthology(settings):
-    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as opened:
-        yield opened
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def settings(settings, anthology_url):
+    return settings.model_copy(update={"database_url": SecretStr(anthology_url)})
 
 
 @pytest.fixture

@@ -1,52 +1,25 @@
 """Curators put a model back from chat, with a real engine behind it."""
 
-import asyncio
-from contextlib import asynccontextmanager
-
 import pytest
 from sqlalchemy import select
 
 from bot.anthology import Anthology
 from bot.anthology.tables import AuditRow
-from bot.settings import BotSettings
-from bot.telegram.service import serve
 from engine import keys
 from engine.client import EngineClient
 from engine.heartbeat import Heartbeat, beat
 from engine.jobs import Cell
+from tests.fakes.bot import serving
 from tests.fakes.models import write_model
 from tests.fakes.serving import engine_process, small_registry
-from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.fakes.waiting import until
 
 CURATOR, ADMIN, GROUP = 7, 5, -1
 
 
 @pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, tmp_path, fake):
-    return BotSettings(
-        redis_url=valkey_url,
-        data=tmp_path,
-        telegram_token=TOKEN,
-        telegram_api=fake.url,
-        curators=f"telegram:{CURATOR}",
-    )
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def settings(settings):
+    return settings.model_copy(update={"curators": f"telegram:{CURATOR}"})
 
 
 async def ask(fake, line, **where):

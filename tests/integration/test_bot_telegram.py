@@ -1,8 +1,6 @@
 """The Telegram bot in this process, between a Bot API, a Valkey and an engine made for tests."""
 
-import asyncio
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,52 +11,17 @@ from bot.anthology.poems import Poems
 from bot.buttons import poem_buttons
 from bot.errors import TokenRefusedError
 from bot.message import Tally
-from bot.settings import BotSettings
 from bot.submit import seed_of
 from bot.telegram.service import serve
 from engine.jobs import Failure, Reason
+from tests.fakes.bot import serving
 from tests.fakes.engine import fake_engine, made_up_poem
 from tests.fakes.jobs import a_poem
-from tests.fakes.telegram import TOKEN, USERNAME, FakeTelegram, tap_update
+from tests.fakes.telegram import USERNAME, tap_update
 from tests.fakes.waiting import until
 
 PLATFORM = "telegram"
 GROUP = -100_500
-
-
-@pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-def settings(valkey_url, tmp_path, fake):
-    return BotSettings(
-        redis_url=valkey_url, data=tmp_path, telegram_token=TOKEN, telegram_api=fake.url
-    )
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-async def engine(redis):
-    async with fake_engine(redis) as running:
-        yield running
-
-
-@pytest.fixture
-async def bot(settings, engine):
-    async with serving(settings) as task:
-        yield task
 
 
 async def shown(fake, count):

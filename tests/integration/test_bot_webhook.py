@@ -17,16 +17,15 @@ from bot.anthology import Anthology
 from bot.errors import AnthologyError, TokenRefusedError
 from bot.health import Health
 from bot.inbox import Inbox
-from bot.settings import BotSettings
 from bot.telegram.service import serve
 from bot.telegram.updates import KINDS
 from bot.telegram.webhook import MAX_CONNECTIONS, Webhook
 from engine.client import connect
 from engine.settings import EngineSettings, SettingsError
 from engine.web import BODY_MAX, App, listening
-from tests.fakes.engine import fake_engine
+from tests.fakes.bot import serving
 from tests.fakes.ports import free_port
-from tests.fakes.telegram import TOKEN, ApiError, FakeTelegram, message_update
+from tests.fakes.telegram import ApiError, message_update
 from tests.fakes.waiting import until
 
 PLATFORM = "telegram"
@@ -304,37 +303,9 @@ async def test_it_can_listen_at_the_newer_kind_of_address(port):
 
 
 @pytest.fixture
-async def fake():
-    async with FakeTelegram().serve() as telegram:
-        yield telegram
-
-
-@pytest.fixture
-async def engine(redis):
-    async with fake_engine(redis) as running:
-        yield running
-
-
-@pytest.fixture
-def settings(valkey_url, tmp_path, fake, port):
-    return BotSettings(
-        redis_url=valkey_url,
-        data=tmp_path,
-        telegram_token=TOKEN,
-        telegram_api=fake.url,
-        webhook_url=f"http://127.0.0.1:{port}",
-        listen=f"127.0.0.1:{port}",
-    )
-
-
-@asynccontextmanager
-async def serving(settings):
-    task = asyncio.create_task(serve(settings))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def settings(settings, port):
+    address = f"127.0.0.1:{port}"
+    return settings.model_copy(update={"webhook_url": f"http://{address}", "listen": address})
 
 
 def asked(fake, method):
@@ -467,12 +438,6 @@ async def test_a_token_revoked_before_the_webhook_was_set_ends_the_bot(
 
 
 # --- health ---
-
-
-@pytest.fixture
-async def anthology(settings):
-    async with Anthology.open(settings.anthology_url, settings.pseudonyms) as opened:
-        yield opened
 
 
 @asynccontextmanager
