@@ -31,6 +31,7 @@ from engine import embedded, keys, orders
 from engine.bulletin import Bulletin, latest
 from engine.heartbeat import living
 from engine.jobs import Cell, Job, JobError, Lane, Outcome, outcome_from_json
+from engine.metrics import REDIS_ERRORS
 from engine.orders import Obstacle, Order
 from engine.queue import (
     CAP,
@@ -147,6 +148,7 @@ class _Patience(Retry):
         def may_pass(error: Exception) -> bool:
             if isinstance(error, exceptions.ResponseError) and _DISK_FULL not in str(error):
                 return False
+            REDIS_ERRORS.inc()
             if next(failures) % _RETRIES_A_LINE == 0:
                 _log.warning("! redis is away", action="redis.retry", error=str(error))
             # redis-py wraps what the handshake on a unix socket raises.
@@ -414,4 +416,5 @@ async def in_time() -> AsyncIterator[None]:
         async with asyncio.timeout(ANSWER_S):
             yield
     except (TimeoutError, exceptions.ConnectionError) as error:
+        REDIS_ERRORS.inc()
         raise EngineUnavailableError(f"no answer from Redis in {ANSWER_S} s") from error
