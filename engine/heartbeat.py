@@ -28,13 +28,21 @@ class Heartbeat:
     cells: Mapping[Cell, str]
     """The cells it writes with, and the id of each one's champion."""
     slots: int
-    """Poems that it writes side by side."""
+    """Candidates that it writes side by side."""
     since_ms: int
     """Unix time in milliseconds at which it started."""
     challengers: Mapping[Cell, str] = field(default_factory=dict)
     """The cells that have a challenger on trial, and its id."""
     trial_share: float = 0.0
     """Of all jobs of such a cell, the part from 0 to 1 that the challenger writes."""
+    device: str = ""
+    """Where its models run; empty where it does not say."""
+    rows: int = 0
+    """Candidates that it is writing now, of `slots`."""
+    poems_per_s: float = 0.0
+    """Poems that it wrote a second, over the last seconds."""
+    step_ms: float = 0.0
+    """What one step of one model took on average, over the last seconds; 0 where there was none."""
 
     def to_json(self) -> str:
         """This heartbeat as JSON."""
@@ -70,13 +78,26 @@ async def beat(redis: Redis, heartbeat: Heartbeat) -> None:
 
 
 async def living(redis: Redis) -> list[Heartbeat]:
-    """The heartbeats of the workers that live, the longest running first."""
+    """The heartbeats of the workers that live, the longest running first; forgets the others."""
+    found, dead = await _listen(redis)
+    if dead:
+        await redis.srem(keys.ENGINES, *dead)
+    return found
+
+
+async def heard(redis: Redis) -> list[Heartbeat]:
+    """The same, for who may change nothing."""
+    found, _ = await _listen(redis)
+    return found
+
+
+async def _listen(redis: Redis) -> tuple[list[Heartbeat], list[str]]:
+    """The heartbeats that there are, the longest running first, and who has none any more."""
     members: Any = await redis.smembers(keys.ENGINES)
     workers = [worker.decode() for worker in members]
     if not workers:
-        return []
+        return [], []
     beats = await redis.mget([keys.engine(worker) for worker in workers])
-    if dead := [worker for worker, text in zip(workers, beats, strict=True) if text is None]:
-        await redis.srem(keys.ENGINES, *dead)
+    dead = [worker for worker, text in zip(workers, beats, strict=True) if text is None]
     found = [Heartbeat.from_json(text) for text in beats if text is not None]
-    return sorted(found, key=lambda heartbeat: heartbeat.since_ms)
+    return sorted(found, key=lambda heartbeat: heartbeat.since_ms), dead

@@ -5,6 +5,7 @@ torch nor redis, so that every process can speak of jobs.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -19,7 +20,19 @@ VERSION = 1
 """The version of the JSON below. A reader refuses one it does not know."""
 
 
+TRY = "~"
+"""In the id of a job that is put again, what stands between its cause and the number of the try."""
+
+_DERIVED = re.compile(f"[{TRY}/]")
 _STRICT = ConfigDict(extra="forbid")
+
+
+def cause_of(name: str) -> str:
+    """What it all comes from, by the id of a job or message: `tg:7` of `tg:7~2` and `tg:7/edit`.
+
+    By this one word (`cause`) every log line of every process tells what it is about.
+    """
+    return _DERIVED.split(name, maxsplit=1)[0]
 
 
 class JobError(ValueError):
@@ -124,7 +137,13 @@ class Job:
 
     def log_context(self) -> dict[str, object]:
         """What a log line may say of this job: nothing that a person wrote."""
-        return {"job": self.id, "chat": self.chat, "form": self.form, "cell": self.cell}
+        return {
+            "cause": cause_of(self.id),
+            "job": self.id,
+            "chat": self.chat,
+            "form": self.form,
+            "cell": self.cell,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,14 @@ began, so each poem is written by one model.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from redis.exceptions import RedisError
 
+from engine.account import Ended
 from engine.checkpoint import Checkpoint
-from engine.jobs import Cell, Failure, Outcome, Poem, Reason
+from engine.jobs import Cell, Outcome, Reason
 from engine.linear import Precision
 from engine.queue import Lease, Queue
 from engine.routes import Lineup
@@ -45,6 +46,9 @@ AHEAD = 8
 is free, and the step need not wait for Redis to fill it. Half of them are taken at a time."""
 GATHER_S = 0.01
 """Where all rows are taken, outcomes gather for so long, a few steps, to share a round trip."""
+
+HUNG_S = 60.0
+"""A step takes milliseconds, also where others are compiled beside it: this one never ends."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,6 +84,7 @@ class Engine:
         precision: Precision = Precision.FP32,
     ) -> None:
         self.queue = queue
+        self.account = queue.account
         self.slots = slots
         self.candidates = min(candidates, slots)
         self.fewest = min(FEWEST_CANDIDATES, self.candidates)
@@ -87,7 +92,12 @@ class Engine:
         self.precision = precision
         self.lineups: Mapping[Cell, Lineup[Writer]] = {}
         """Who writes for each cell from now on."""
-        self._stepper = Stepper(slots=slots, ended=self._receive, dropped=self._end)
+        self._stepper = Stepper(
+            slots=slots,
+            ended=self._receive,
+            dropped=self._end,
+            stepped=self.account.gauges.stepped,
+        )
         self._jobs: dict[str, _Held] = {}
         self._free = slots + slots // AHEAD
         self._enough = max(self.fewest, slots // AHEAD // 2)
@@ -130,6 +140,16 @@ class Engine:
             for cell, lineup in self.lineups.items()
             if lineup.challenger is not None
         }
+
+    @property
+    def rows(self) -> int:
+        """Candidates that are being written."""
+        return sum(len(writer.scheduler.running) for writer in self._stepper.busy)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a step has begun that does not end: what it writes, nobody will get."""
+        return self._stepper.stepping_s > HUNG_S
 
     async def serve(self) -> None:
         """Serve until `stop`; then finish what is running and return.
@@ -207,6 +227,7 @@ class Engine:
         for held in ended:
             if held.unwanted:
                 await self.queue.drop(held.lease)
+                self._note(replace(held, outcome=None))
                 self._forget(held)
         if self._free <= self.slots // AHEAD:
             await asyncio.sleep(GATHER_S)
@@ -224,18 +245,19 @@ class Engine:
         if not self._jobs:
             self._empty.set()
 
-    def _note(self, held: _Held, *, first: bool) -> None:
-        """The one canonical line of a job."""
-        outcome = held.outcome
-        _log.info(
-            "← poem" if isinstance(outcome, Poem) else "! no poem",
-            action="job.finished",
-            outcome=outcome.reason.value if isinstance(outcome, Failure) else "poem",
-            detail=outcome.detail if isinstance(outcome, Failure) else "",
-            first=first,
-            took_ms=round(1000 * (time.monotonic() - held.since_s)),
-            attempt=held.lease.attempt,
-            **held.lease.job.log_context(),
+    def _note(self, held: _Held, *, first: bool = True) -> None:
+        """Give account of a job."""
+        lease = held.lease
+        self.account.ended(
+            Ended(
+                job_id=lease.job.id,
+                job=lease.job,
+                lane=lease.lane,
+                attempt=lease.attempt,
+                outcome=held.outcome,
+                took_s=time.monotonic() - held.since_s,
+                first=first,
+            )
         )
 
     async def _renew(self) -> None:

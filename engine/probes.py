@@ -22,8 +22,8 @@ Parts = Callable[[], Awaitable[Mapping[str, bool]]]
 _READ = ("GET", "HEAD")
 
 
-async def answers() -> Mapping[str, bool]:
-    """No part but the process itself, which lives if it answers at all."""
+async def _itself() -> Mapping[str, bool]:
+    """No part but the process, which lives if it answers at all."""
     return {}
 
 
@@ -35,7 +35,7 @@ def routes(
     *,
     registry: CollectorRegistry,
     ready: Parts,
-    lives: Parts = answers,
+    lives: Parts = _itself,
     refresh: Callable[[], Awaitable[None]] = _nothing,
 ) -> dict[str, Route]:
     """Where a process is asked how it fares.

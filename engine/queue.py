@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 
 from engine import keys
+from engine.account import Account, Ended
 from engine.jobs import Failure, Job, JobError, Lane, Outcome, Reason
 from engine.quotas import Limit, Quota
 from engine.script import MOST, Call, Key, Script
@@ -42,8 +42,6 @@ NO_DEADLINE_MS = 3_600_000
 
 _PAUSE_MS = 20
 _LANE_KEYS = [keys.jobs(lane) for lane in LANES]
-
-_log = structlog.get_logger(__name__)
 
 
 class Admitted(StrEnum):
@@ -175,8 +173,19 @@ def _limit(quota: Quota, rate: int) -> Limit:
 class Queue:
     """The queue as one worker sees it. Its verbs wait for Redis where it is away."""
 
-    def __init__(self, redis: Redis, *, worker: str, lease_ms: int = LEASE_MS) -> None:
-        """Serve as `worker`, a name that no other living process has."""
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        worker: str,
+        lease_ms: int = LEASE_MS,
+        account: Account | None = None,
+    ) -> None:
+        """Serve as `worker`, a name that no other living process has.
+
+        Of the jobs that end in here, and are given to nobody, `account` is told.
+        """
+        self.account = account or Account()
         self.worker = worker
         self.lease_ms = lease_ms
         self._redis = redis
@@ -206,6 +215,8 @@ class Queue:
         if not entries and wait_ms > 0:
             await self._wait(min(wait_ms, MAX_BLOCK_MS))
             entries = await self._take(count)
+        for entry in entries:
+            self.account.taken(entry=entry.id, lane=entry.lane, attempt=entry.attempt)
         leases = [lease for entry in entries if (lease := await self._accept(entry))]
         self._hold(leases)
         return leases
@@ -317,7 +328,9 @@ class Queue:
         )
         if job.deadline_ms is None or job.deadline_ms > time.time() * 1000:
             return lease
-        await self.finish(lease, Failure(job_id=job.id, reason=Reason.EXPIRED, context=job.context))
+        expired = Failure(job_id=job.id, reason=Reason.EXPIRED, context=job.context)
+        first = await self.finish(lease, expired)
+        self._note(entry, expired, job=job, first=first)
         return None
 
     async def _bury(self, entry: _Entry, why: str, context: dict[str, Any]) -> bool:
@@ -341,8 +354,23 @@ class Queue:
             *("lane", entry.lane, "id", entry.job_id, "job", entry.job),
             *("why", why, "attempts", entry.attempt),
         )
-        _log.warning("! buried", action="job.bury", job=entry.job_id, why=why)
+        self._note(entry, failure, first=bool(first))
         return bool(first)
+
+    def _note(
+        self, entry: _Entry, outcome: Failure, *, job: Job | None = None, first: bool
+    ) -> None:
+        """Give account of a job that ends in here."""
+        self.account.ended(
+            Ended(
+                job_id=entry.job_id,
+                job=job,
+                lane=entry.lane,
+                attempt=entry.attempt,
+                outcome=outcome,
+                first=first,
+            )
+        )
 
     async def _call(self, verb: str, names: Sequence[Key], *args: str | bytes | int) -> Any:
         [reply] = await self._script.run([Call(verb=verb, keys=names, args=args)])

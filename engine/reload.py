@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import structlog
+from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from engine import orders
@@ -33,11 +34,20 @@ class Casting:
     """Finds the writers for what a registry names."""
 
     def __init__(
-        self, registry: Registry, hire: Callable[[Checkpoint], Writer], *, trial_share: float
+        self,
+        registry: Registry,
+        hire: Callable[[Checkpoint], Writer],
+        *,
+        trial_share: float,
+        reloads: Counter,
     ) -> None:
-        """Make writers by `hire`; a challenger shall have `trial_share` of the jobs, 0 to 1."""
+        """Make writers by `hire`; a challenger shall have `trial_share` of the jobs, 0 to 1.
+
+        What is refused is counted among `reloads`.
+        """
         self._registry = registry
         self._hire = hire
+        self._reloads = reloads
         self._trial_share = trial_share
         self._refused: set[str] = set()
 
@@ -88,6 +98,7 @@ class Casting:
     def _refuse(self, name: str, error: Exception) -> None:
         if name not in self._refused:
             self._refused.add(name)
+            self._reloads.labels("failed").inc()
             _log.error(
                 "! checkpoint refused", action="checkpoint.refused", name=name, why=str(error)
             )
@@ -103,7 +114,10 @@ class Watch:
         self._engine = engine
         self._registry = registry
         self._redis = redis
-        self._casting = Casting(registry, engine.hire, trial_share=trial_share)
+        self._reloads = engine.account.gauges.reloads
+        self._casting = Casting(
+            registry, engine.hire, trial_share=trial_share, reloads=self._reloads
+        )
         self._dealt_with: dict[Cell, str] = {}
         # Two at once would load the same checkpoint twice.
         self._looking = asyncio.Lock()
@@ -138,6 +152,7 @@ class Watch:
                 return
             self._engine.appoint(lineups)
         self.news.set()
+        self._reloads.labels("ok").inc()
         _log.info(
             "↻ writers",
             action="engine.appointed",

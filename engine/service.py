@@ -6,13 +6,16 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 import torch
 from redis.asyncio import Redis
 
 from engine.client import connect
+from engine.gauges import Rates
+from engine.health import Health
 from engine.heartbeat import Heartbeat, beat
 from engine.linear import pick
 from engine.loop import Engine
@@ -20,6 +23,7 @@ from engine.queue import Queue
 from engine.registry import NoModelError, Registry
 from engine.reload import Watch
 from engine.settings import EngineSettings
+from engine.web import App, listening
 
 BEAT_EVERY_S = 1.0
 
@@ -52,8 +56,12 @@ async def serve(settings: EngineSettings) -> None:
         precision=pick(settings.precision, device),
     )
     watch = Watch(engine, registry, redis, trial_share=settings.trial_share)
-    beside: list[asyncio.Task[None]] = []
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        if settings.listen is not None:
+            # Before the models are loaded: that takes a while, and is no reason to restart it.
+            app = App(Health(redis, engine).routes)
+            await stack.enter_async_context(listening(settings.listen, app))
         await watch.look()
         if not engine.cells:
             raise NoModelError(
@@ -61,16 +69,23 @@ async def serve(settings: EngineSettings) -> None:
                 "«python -m trainer train gru», or reinstall to get the bundled ones back"
             )
         _listen_to_signals(engine, watch)
-        pulse = _beat(redis, worker, engine, watch, settings)
-        beside += [asyncio.create_task(pulse), asyncio.create_task(watch.run())]
+        beside = [_beat(redis, worker, engine, watch, settings), watch.run()]
+        await stack.enter_async_context(_beside(beside))
         _log.info("→ serving", action="engine.started", worker=worker, cells=engine.cells)
         await engine.serve()
-    finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
-        await redis.aclose()
     _log.info("← stopped", action="engine.stopped", worker=worker)
+
+
+@asynccontextmanager
+async def _beside(doings: Iterable[Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Do these meanwhile."""
+    tasks = [asyncio.create_task(doing) for doing in doings]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _listen_to_signals(engine: Engine, watch: Watch) -> None:
@@ -87,8 +102,10 @@ async def _beat(
 ) -> None:
     """Tell of the engine for as long as it lives, and at once where others write than before."""
     since_ms = time.time_ns() // 1_000_000
+    rates = Rates(engine.account.gauges)
     while True:
         watch.news.clear()
+        poems_per_s, step_ms = rates.look()
         heartbeat = Heartbeat(
             worker=worker,
             cells=engine.cells,
@@ -96,6 +113,10 @@ async def _beat(
             since_ms=since_ms,
             challengers=engine.challengers,
             trial_share=settings.trial_share,
+            device=engine.device,
+            rows=engine.rows,
+            poems_per_s=round(poems_per_s, 2),
+            step_ms=round(step_ms, 2),
         )
         await beat(redis, heartbeat)
         with suppress(TimeoutError):

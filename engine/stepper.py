@@ -6,6 +6,7 @@ loop. So a step waits for nobody, and pays for no hop from thread to thread.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -42,15 +43,27 @@ class Stepper:
         slots: int,
         ended: Callable[[list[Outcome]], None],
         dropped: Callable[[str], None],
+        stepped: Callable[[int, float], None],
     ) -> None:
-        """Call `ended` with outcomes, `dropped` with the id of a job that was dropped before."""
+        """Call `ended` with outcomes, `dropped` with the id of a job that was dropped before.
+
+        And in the stepper's thread, with the rows and seconds of each writer's step, `stepped`.
+        """
         self.slots = slots
         self.busy: list[Writer] = []
         """Those who have something to write."""
         self._ended = ended
         self._dropped = dropped
+        self._stepped = stepped
+        self._since_s: float | None = None
         self._wishes: SimpleQueue[_Begin | _Drop | None] = SimpleQueue()
         self._stopping = False
+
+    @property
+    def stepping_s(self) -> float:
+        """How long the step has taken that is under way; 0 where none is."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else time.perf_counter() - since_s
 
     def begin(self, job: Job, writer: Writer) -> None:
         """Have a job written from the next step on."""
@@ -91,7 +104,12 @@ class Stepper:
         """Write one character of every running poem, and hand over those that are complete."""
         spare = self.slots - sum(writer.scheduler.owed for writer in self.busy)
         for writer in self.busy:
-            if outcomes := writer.step(spare=spare):
+            self._since_s = began_s = time.perf_counter()
+            outcomes = writer.step(spare=spare)
+            self._since_s = None
+            if writer.rows:
+                self._stepped(writer.rows, time.perf_counter() - began_s)
+            if outcomes:
                 loop.call_soon_threadsafe(self._ended, outcomes)
             spare -= writer.scheduler.lent
         self.busy = [writer for writer in self.busy if not writer.idle]

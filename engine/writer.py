@@ -15,7 +15,7 @@ from torch import OutOfMemoryError
 
 from engine.beam import search
 from engine.checkpoint import Checkpoint
-from engine.jobs import Failure, Job, Outcome, Poem, Reason
+from engine.jobs import Failure, Job, Outcome, Poem, Reason, cause_of
 from engine.linear import Precision
 from engine.rerank import Candidate, Weights, describe, order, score
 from engine.runner import Runner, Words
@@ -83,6 +83,8 @@ class Writer:
         self.fewest = candidates if fewest is None else min(fewest, candidates)
         self.scheduler = Scheduler(slots)
         self.runner = Runner(checkpoint, slots=slots, device=device, precision=precision)
+        self.rows = 0
+        """Rows that the last step wrote in."""
         self.weights = Weights()
         self.taste = Taste.of(checkpoint)
         self._planner = Planner(checkpoint.vocabulary, checkpoint.priors)
@@ -137,7 +139,8 @@ class Writer:
         outcomes, self._refused = self._refused, []
         try:
             outcomes += self._schedule(spare)
-            if self.scheduler.running:
+            self.rows = len(self.scheduler.running)
+            if self.rows:
                 self.runner.step()
         except OutOfMemoryError:
             _log.error("! out of memory", action="engine.memory", slots=self.scheduler.slots)
@@ -238,6 +241,7 @@ class Writer:
                 action="poem.refused",
                 round=request.rounds,
                 broken=sorted(request.broken),
+                cause=cause_of(job.id),
                 job=job.id,
             )
             self._begin(request)

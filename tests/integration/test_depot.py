@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from engine import checkpoint
 from engine.checkpoint import MANIFEST, DamagedError
 from engine.depot import DepotError, Store
+from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import Aliases, NoModelError, Registry, StaleAliasError
 from engine.reload import Casting
@@ -238,7 +239,7 @@ def test_a_cell_whose_place_cannot_be_reached_is_served_as_before(fake_s3, tmp_p
     def hire(loaded):
         return Writer(loaded, slots=1)
 
-    casting = Casting(registry, hire, trial_share=0.1)
+    casting = Casting(registry, hire, trial_share=0.1, reloads=Gauges().reloads)
     serving = casting.cast({})
     assert list(serving) == [Cell.GRU]
     monkeypatch.setattr(FakeS3, "cat_file", fail)

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from engine.checkpoint import DamagedError
+from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import Aliases, NoModelError, Registry, StaleAliasError
 from engine.reload import Casting
@@ -252,7 +253,7 @@ def test_of_processes_at_once_each_swap_is_by_one_that_knew_the_champion(registr
 
 @pytest.fixture
 def casting(registry):
-    return Casting(registry, partial(Writer, slots=1), trial_share=0.25)
+    return Casting(registry, partial(Writer, slots=1), trial_share=0.25, reloads=Gauges().reloads)
 
 
 def ids(lineups):
