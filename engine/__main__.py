@@ -5,7 +5,7 @@ import json
 import random
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,21 +13,24 @@ import torch
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
+from rich.live import Live
 
 from engine import dead, logs
 from engine.ask import AskError, ask
 from engine.bench import measure
 from engine.checkpoint import Checkpoint, CheckpointError, load
-from engine.client import EngineError, connect
+from engine.client import EngineError, EngineUnavailableError, connect
 from engine.dead import Dead, DeadError, LaneFullError
 from engine.embedded import EmbeddedError
 from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Failure, Job, Poem
 from engine.linear import precisions_of
 from engine.preference import Preference
+from engine.printing import printable
 from engine.registry import Registry
 from engine.service import pick_device
 from engine.service import serve as serve_queue
 from engine.settings import EngineSettings, SettingsError, load_settings
+from engine.top import Picture, draw, look
 from engine.verse.forms import FORMS, FormName
 from engine.writer import Writer
 
@@ -193,6 +196,44 @@ def inspect(
         _out.print(f"{name:16} {value}")
 
 
+@app.command()
+def top(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="One picture, and leave.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a look.")] = False,
+) -> None:
+    """Show what waits, who writes, how fast, and what was buried, for as long as you look."""
+
+    async def show_once(redis: Redis) -> None:
+        _picture(await look(redis), as_json=as_json)
+
+    async def print_on(redis: Redis) -> None:
+        while True:
+            _picture(await look(redis), as_json=True)
+            await asyncio.sleep(every)
+
+    async def show_on(redis: Redis) -> None:
+        with Live(console=_out, screen=_out.is_terminal, auto_refresh=False) as live:
+            while True:
+                try:
+                    live.update(draw(await look(redis)), refresh=True)
+                except EngineUnavailableError as error:
+                    live.update(str(error), refresh=True)
+                await asyncio.sleep(every)
+
+    go_on = print_on if as_json else show_on
+    with suppress(KeyboardInterrupt):
+        _with_redis(show_once if once else go_on)
+
+
+def _picture(picture: Picture, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(picture.to_json())
+    else:
+        _out.print(draw(picture))
+
+
 @_dead.command(name="list")
 def list_dead(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -266,8 +307,7 @@ def _show_dead(entry: Dead, *, as_json: bool) -> None:
         return
     lane, job = entry.lane or "-", entry.job_id or "-"
     line = f"{entry.id:18} {when} {lane:5} {entry.attempts:2}  {job}  {entry.why}"
-    # Whatever is in Redis, a terminal obeys none of it.
-    typer.echo("".join(char if char.isprintable() else "?" for char in line))
+    typer.echo(printable(line))
 
 
 def _liked(checkpoint: Checkpoint) -> dict[str, str]:
