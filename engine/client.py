@@ -67,6 +67,7 @@ __all__ = [
     "RollbackError",
     "RollbackLateError",
     "Whose",
+    "answers",
     "connect",
     "in_time",
 ]
@@ -418,3 +419,13 @@ async def in_time() -> AsyncIterator[None]:
     except (TimeoutError, exceptions.ConnectionError) as error:
         REDIS_ERRORS.inc()
         raise EngineUnavailableError(f"no answer from Redis in {ANSWER_S} s") from error
+
+
+async def answers(redis: Redis) -> bool:
+    """Whether Redis answers in time."""
+    try:
+        async with in_time():
+            await redis.ping()
+    except EngineUnavailableError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from redis.asyncio import Redis
 
-from engine.client import EngineUnavailableError, in_time
+from engine.client import answers
 from engine.figures import QueueCollector
 from engine.loop import Engine
 from engine.probes import routes
@@ -38,13 +38,3 @@ class Health:
             "models": bool(self._engine.cells),
             "redis": await answers(self._redis),
         }
-
-
-async def answers(redis: Redis) -> bool:
-    """Whether Redis answers in time."""
-    try:
-        async with in_time():
-            await redis.ping()
-    except EngineUnavailableError:
-        return False
-    return True

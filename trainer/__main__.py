@@ -263,6 +263,7 @@ def nightly(
     """Learn from ratings every night, at YUEFU_NIGHTLY_AT; a night that was killed goes on."""
     # Late: the anthology's libraries are for those who need ratings.
     from trainer.duty import Watch, hold_night  # noqa: PLC0415
+    from trainer.health import answering  # noqa: PLC0415
 
     # Being told to stop is the same by Ctrl-C and by a supervisor.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -272,7 +273,8 @@ def nightly(
         if not now:
             with suppress(KeyboardInterrupt):
                 watch = Watch(settings, wanted=cell or (), pack=data)
-                serve(watch.look, at=settings.nightly_at, zone=settings.nightly_zone)
+                with answering(settings, watch.gauges):
+                    serve(watch.look, at=settings.nightly_at, zone=settings.nightly_zone)
             return
         record = hold_night(
             settings,

@@ -6,7 +6,7 @@ an event loop in another one, so that the lock is kept while the processor is bu
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -16,6 +16,7 @@ import structlog
 import torch
 from anyio.from_thread import start_blocking_portal
 from redis.asyncio import Redis
+from structlog.contextvars import bound_contextvars
 
 from bot.settings import BotSettings
 from engine.bulletin import Bulletin, publish
@@ -27,6 +28,7 @@ from engine.registry import Registry
 from engine.service import pick_device
 from engine.settings import SettingsError, load_settings
 from trainer import dataset, keys
+from trainer.gauges import Gauges
 from trainer.lock import LOCK_MS, Hold, LockLostError, NoLockError, holding
 from trainer.nightly import Night, Plan, Progress
 from trainer.readers import read_ratings
@@ -91,12 +93,15 @@ class Watch:
         load_settings(BotSettings)
         self._settings, self._wanted, self._pack = settings, wanted, pack
         self._given_up: set[date] = set()
+        self.gauges = Gauges()
+        """What it does, and what its nights left behind."""
 
     def look(self) -> None:
         """Run the night that is due, if one is. What goes wrong is in the log: once for a date."""
         settings, nights, now = self._settings, Nights(self._settings.nights_folder), _now()
         day: date | None = None
         try:
+            self.gauges.look(nights)
             ended = {one.day for one in nights.records() if one.state is not State.RUNNING}
             day = due(
                 now,
@@ -106,7 +111,14 @@ class Watch:
                 ended=ended | self._given_up,
             )
             if day is not None:
-                hold_night(settings, day=day, wanted=self._wanted, pack=self._pack)
+                hold_night(
+                    settings,
+                    day=day,
+                    wanted=self._wanted,
+                    pack=self._pack,
+                    hear=self.gauges.hear,
+                )
+                self.gauges.look(nights)
         except NoLockError as error:
             _log.info("a night is under way", action="night.busy", why=str(error))
         except LockLostError as error:
@@ -115,6 +127,8 @@ class Watch:
             # Not even its folder could be written, or an older one not be read.
             self._given_up.add(day or now.astimezone(settings.nightly_zone).date())
             _log.error("! night failed", action="night.failed", night=str(day), why=str(error))
+        finally:
+            self.gauges.rest()
 
 
 def hold_night(
@@ -127,6 +141,7 @@ def hold_night(
     pack: Path | None = None,
     plan: Plan | None = None,
     lock_ms: int = LOCK_MS,
+    hear: Callable[[Progress], None] = lambda _progress: None,
 ) -> NightRecord | None:
     """Run the night of a local date, or go on with it where it was cut off.
 
@@ -139,6 +154,7 @@ def hold_night(
         pack: A dataset to read instead of the corpus.
         plan: How much to do; by default what the settings say.
         lock_ms: How long the lock outlives this process.
+        hear: Hears how far it is.
 
     Returns:
         The record of the night as it ended; None where the date had its night already.
@@ -168,6 +184,7 @@ def hold_night(
         last = _bulletin([one for one in nights.records() if one.state is not State.RUNNING])
 
         def tell(progress: Progress) -> None:
+            hear(progress)
             desk.bulletin = replace(
                 last, phase=progress.phase, cell=progress.cell, share=progress.share
             )
@@ -184,12 +201,32 @@ def hold_night(
             lost=desk.hold.lost.is_set,
             tell=tell,
         )
-        if book.record.attempts > ATTEMPTS and not again:
-            record = night.fail(f"it was cut off {ATTEMPTS} times")
-        else:
-            record = night.run()
+        with bound_contextvars(night=book.record.name):
+            if book.record.attempts > ATTEMPTS and not again:
+                record = night.fail(f"it was cut off {ATTEMPTS} times")
+            else:
+                record = night.run()
         portal.call(desk.close, record)
+        _note(record)
         return record
+
+
+def _note(record: NightRecord) -> None:
+    """The one canonical line of a night."""
+    cells = record.cells.items()
+    _log.info(
+        "← night",
+        action="night.finished",
+        night=record.name,
+        state=record.state,
+        seconds=round(record.spent_s, 1),
+        attempts=record.attempts,
+        ratings=record.ratings,
+        fresh=record.fresh,
+        outcomes={cell: its.outcome for cell, its in cells},
+        challengers={cell: its.challenger for cell, its in cells if its.challenger is not None},
+        error=record.error,
+    )
 
 
 def plan_of(settings: TrainerSettings) -> Plan:
@@ -205,20 +242,33 @@ def plan_of(settings: TrainerSettings) -> Plan:
 async def _at_desk(
     settings: TrainerSettings, *, at_least: int, wait_s: float, lock_ms: int
 ) -> AsyncIterator[_Desk]:
+    async with (
+        at_redis(settings) as redis,
+        holding(redis, at_least=at_least, wait_s=wait_s, lock_ms=lock_ms) as hold,
+    ):
+        desk = _Desk(redis=redis, hold=hold)
+        telling = asyncio.create_task(desk.tell())
+        try:
+            yield desk
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+
+@asynccontextmanager
+async def at_redis(settings: TrainerSettings) -> AsyncIterator[Redis]:
+    """A client of the Redis of the settings, for this event loop.
+
+    Raises:
+        SettingsError: their address is none.
+    """
     try:
         redis = connect(settings)
     except ValueError:
         # Its own words may quote the address, and the address a password.
         raise SettingsError("YUEFU_REDIS_URL is not the address of a Redis") from None
     try:
-        async with holding(redis, at_least=at_least, wait_s=wait_s, lock_ms=lock_ms) as hold:
-            desk = _Desk(redis=redis, hold=hold)
-            telling = asyncio.create_task(desk.tell())
-            try:
-                yield desk
-            finally:
-                telling.cancel()
-                await asyncio.gather(telling, return_exceptions=True)
+        yield redis
     finally:
         await redis.aclose()
 

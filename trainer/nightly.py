@@ -98,7 +98,8 @@ _UNITS = {
     Phase.OUTCOME: 1,
 }
 """About how long each phase takes beside the others, to tell how far a night is."""
-_ONCE = (Phase.SNAPSHOT, Phase.DATASET)
+ONCE = (Phase.SNAPSHOT, Phase.DATASET)
+"""The phases that are for no single cell."""
 
 _REPORT = TypeAdapter(Report)
 _REPORT_FILE = ".report.json"
@@ -702,7 +703,7 @@ class Night:
         share = before + part * _UNITS[name]
         if cell is not None:
             cells = self.cells
-            once = sum(_UNITS[one] for one in _ONCE)
+            once = sum(_UNITS[one] for one in ONCE)
             own = sum(_UNITS.values()) - once
             share = once + cells.index(cell) * own + share - once
             whole = once + len(cells) * own

@@ -518,10 +518,17 @@ def test_a_trainer_on_watch_runs_the_night_that_is_due_and_tells_chats(home):
     (home.nights.folder).mkdir()
     (home.nights.folder / "since").write_text(MADE.isoformat())
     watch = Watch(home.settings, wanted=[Cell.GRU], pack=pack_of(home.settings))
-    watch.look()
-    watch.look()
+    with capture_logs() as logs:
+        watch.look()
+        watch.look()
     [record] = home.nights.records()
     assert record.state is State.DONE
+    [line] = [line for line in logs if line["action"] == "night.finished"]
+    assert (line["night"], line["state"]) == (record.name, State.DONE)
+    assert line["outcomes"] == {Cell.GRU: NightOutcome.NOTHING_NEW}
+    told = watch.gauges.registry.get_sample_value
+    assert told("yuefu_nights_total", {"state": "done"}) == 1
+    assert sum(told("yuefu_night_phase", {"phase": one, "cell": "gru"}) or 0 for one in Phase) == 0
 
     async def ask():
         redis = connect(EngineSettings())
