@@ -265,8 +265,9 @@ def nightly(
     from trainer.duty import Watch, hold_night  # noqa: PLC0415
     from trainer.health import answering  # noqa: PLC0415
 
-    # Being told to stop is the same by Ctrl-C and by a supervisor.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Being told to stop is the same by Ctrl-C and by a supervisor; whoever starts it in a script's
+    # background has it ignore Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _plainly():
         settings = load_settings(TrainerSettings)
         logs.configure(level=settings.log_level, secrets=settings.secrets)
