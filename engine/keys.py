@@ -8,7 +8,7 @@
     yuefu:replies:<client>       stream  48 h    outcomes for one client, until it dealt with them
     yuefu:dead                   stream  none    jobs that were buried, to look at and to retry
     yuefu:engines                set     none    names of the workers that have ever beaten
-    yuefu:engine:<worker>        string  5 s     a worker's heartbeat: its cells, slots and start
+    yuefu:engine:<worker>        string  5 s     a worker's heartbeat: its models, slots and pace
     yuefu:rollback:<cell>        string  60 s    an order: put the champion before back
     yuefu:refusal:<order id>     string  60 s    why an engine cannot carry an order out
     yuefu:night                  string  7 d     what the trainer tells chats of its nights

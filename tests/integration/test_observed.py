@@ -284,22 +284,25 @@ async def test_an_engine_without_redis_lives_is_not_ready_and_tells_nothing_of_t
 # --- from Redis alone ---
 
 
-def top(url, *words):
-    environment = {"YUEFU_REDIS_URL": url, "COLUMNS": "100"}
-    return CliRunner().invoke(app, ["top", "--once", *words], env=environment)
+@pytest.fixture
+def top(valkey_url, monkeypatch):
+    """`python -m engine top --once`, in this process, whose logs stay as they are."""
+    monkeypatch.setattr("engine.__main__.logs.configure", lambda **_: None)
+    environment = {"YUEFU_REDIS_URL": valkey_url, "COLUMNS": "100"}
+    return lambda *words: CliRunner().invoke(app, ["top", "--once", *words], env=environment)
 
 
-def test_where_there_is_nothing_top_says_so_in_a_line(valkey_url):
-    done = top(valkey_url)
+def test_where_there_is_nothing_top_says_so_in_a_line(top):
+    done = top()
     assert (done.exit_code, done.output) == (0, NOTHING + "\n")
 
 
-async def test_top_shows_engines_lanes_and_what_was_buried(redis, valkey_url):
+async def test_top_shows_engines_lanes_and_what_was_buried(redis, top):
     await beat(redis, BEAT)
     for number in range(3):
         await EngineClient(redis).put(job(number))
     await redis.xadd(keys.DEAD, {"why": "a test"})
-    done = await asyncio.to_thread(top, valkey_url)
+    done = await asyncio.to_thread(top)
     lines = [line.split() for line in done.output.splitlines()]
     assert done.exit_code == 0
     assert lines[1][:2] == ["chat", "3"]
@@ -309,9 +312,9 @@ async def test_top_shows_engines_lanes_and_what_was_buried(redis, valkey_url):
     assert "\x1b" not in done.output
 
 
-async def test_top_speaks_to_machines_in_json(redis, valkey_url):
+async def test_top_speaks_to_machines_in_json(redis, top):
     await beat(redis, BEAT)
-    done = await asyncio.to_thread(top, valkey_url, "--json")
+    done = await asyncio.to_thread(top, "--json")
     picture = json.loads(done.output)
     assert picture["engines"][0]["poems_per_s"] == BEAT.poems_per_s
     assert picture["queue"]["lanes"]["chat"] == {"depth": 0, "pending": 0, "oldest_s": 0}
