@@ -270,7 +270,9 @@ VERBS = [
     Verb("hold a night", TRAINER, lambda it, _: _hold_a_night(it)),
     # What is done beside our code, to get around it.
     _raw((*PLATFORMS, *OPERATOR), "XADD", CHAT_JOBS, "*", "id", "x", "client", "x", "job", "{}"),
-    _raw(("keda", *OPERATOR), "XINFO", "GROUPS", CHAT_JOBS),
+    _raw((*ENGINE, "keda", *OPERATOR), "XINFO", "GROUPS", CHAT_JOBS),
+    _raw((*PLATFORMS, *ENGINE, *OPERATOR), "XLEN", CHAT_JOBS),
+    _raw((*ENGINE, *OPERATOR), "XLEN", keys.DEAD),
     _raw(ENGINE, "XREADGROUP", "GROUP", keys.GROUP, "x", "STREAMS", CHAT_JOBS, ">"),
     _raw(ENGINE, "XDEL", CHAT_JOBS, "1-1"),
     _raw(ENGINE, "XADD", keys.replies("telegram"), "*", "outcome", "{}"),
