@@ -136,11 +136,10 @@ class Job:
         return _read(_JOB, _load(text, "Job"))
 
     def log_context(self) -> dict[str, object]:
-        """What a log line may say of this job: nothing that a person wrote."""
+        """What a log line may say of this job: nothing that a person wrote, nor who or where."""
         return {
             "cause": cause_of(self.id),
             "job": self.id,
-            "chat": self.chat,
             "form": self.form,
             "cell": self.cell,
         }

@@ -118,8 +118,9 @@ def test_a_poem_reads_with_a_comma_in_each_couplet_and_a_full_stop_after_it():
 
 
 def test_a_log_line_about_a_job_holds_nothing_that_a_person_wrote():
-    context = a_job(opening="秘密", context={"name": "秘密"}).log_context()
+    context = a_job(opening="秘密", chat="telegram:42", context={"name": "秘密"}).log_context()
     assert "秘密" not in str(context)
+    assert "42" not in str(context)
 
 
 @pytest.mark.parametrize(
