@@ -308,6 +308,15 @@ class EngineClient:
             beats = await living(self._redis)
         return {cell: lineup for beat in beats for cell, lineup in beat.lineups.items()}
 
+    async def engines(self) -> int:
+        """How many engines live.
+
+        Raises:
+            EngineUnavailableError: Redis did not answer in time.
+        """
+        async with in_time():
+            return len(await living(self._redis))
+
     async def rollback(self, cell: Cell, *, expected: str) -> str:
         """Have engines put the champion before `expected` back in service, and return its id.
 
