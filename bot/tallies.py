@@ -35,20 +35,18 @@ class Tallies:
         platform: str,
         anthology: Anthology,
         outbox: Outbox,
-        pause_s: float = PAUSE_S,
     ) -> None:
         """Counts come from `anthology`, changes go to `outbox`."""
         self._redis = redis
         self._key = keys.tallies(platform)
         self._anthology = anthology
         self._outbox = outbox
-        self._pause_s = pause_s
 
     async def note(self, address: Address, message: int, poem: str) -> None:
         """The counter below `message`, which shows `poem`, is out of date."""
         member = json.dumps({"address": asdict(address), "message": message, "poem": poem})
         # NX: a stream of votes must not put the change off for ever.
-        await self._redis.zadd(self._key, {member: time.time() + self._pause_s}, nx=True)
+        await self._redis.zadd(self._key, {member: time.time() + PAUSE_S}, nx=True)
 
     async def run(self) -> None:
         """Change counters until cancelled."""
@@ -71,8 +69,9 @@ class Tallies:
         tally = await self._anthology.ratings.tally(noted["poem"])
         await self._outbox.put(
             Message(
-                # The same count may be shown again later, so it needs a name of its own.
-                id=f"tally:{address.chat}:{message}:{time.time_ns()}",
+                # The same count may be shown again later, so it needs a name of its own; and one
+                # that stands in the log, so it does not name the chat.
+                id=f"tally:{noted['poem']}:{time.time_ns()}",
                 address=address,
                 text="",
                 edits=message,
