@@ -15,6 +15,7 @@ from bot.clerks.rollback import RollbackClerk
 from bot.clerks.voting import Counters, VotingClerk
 from bot.clerks.writing import WritingClerk
 from bot.limits import Limits
+from bot.metrics import Metrics
 from bot.moderation import Filter
 from bot.respond import Company, Responder
 from engine.client import EngineClient
@@ -41,6 +42,7 @@ def make_desk(
     client: str,
     words: Filter,
     zone: str,
+    metrics: Metrics,
     curators: frozenset[str] = frozenset(),
     bot_name: str = "",
     private_link: str = "",
@@ -60,6 +62,7 @@ def make_desk(
         client: Whose reply stream poems go to.
         words: What nobody may ask for.
         zone: The time zone of poems of the day where a chat names none.
+        metrics: Where ratings are counted.
         curators: People whose ratings train the model, with their platform.
         bot_name: What stands after the @ in `/poem@name`.
         private_link: The address of a chat with the bot alone, up to a command to begin with.
@@ -67,7 +70,7 @@ def make_desk(
         card_label: Whether cards say that a machine wrote the poem.
         clock: The Unix time in seconds.
     """
-    voting = VotingClerk(anthology, counters, whispers=whispers)
+    voting = VotingClerk(anthology, counters, whispers=whispers, metrics=metrics)
     writing = WritingClerk(
         engine=engine, anthology=anthology, limits=limits, client=client, clock=clock
     )
@@ -83,7 +86,7 @@ def make_desk(
             PreferenceClerk(anthology),
             PictureClerk(anthology, labelled=card_label),
             PrivacyClerk(anthology, traces),
-            CurationClerk(anthology, whispers=whispers),
+            CurationClerk(anthology, whispers=whispers, metrics=metrics),
             RollbackClerk(engine=engine, anthology=anthology),
             BrowsingClerk(engine=engine, anthology=anthology, clock=clock),
         ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bot import fields, texts
 from bot.asking import read_acrostic_request, read_poem_request
 from bot.browsing import read_mine_request, read_model_request, read_top_request
+from bot.buttons import Verb
 from bot.curation import (
     read_curate_request,
     read_review_request,
@@ -123,9 +124,17 @@ def is_command(text: str) -> bool:
 def speaks_of_a_poem(text: str) -> bool:
     """Whether `text` may be about poems shown before, so that `Situation` should tell of them."""
     head = _split_head(text)[0]
-    found = _HEAD.fullmatch(head)
-    command = _BY_NAME.get(found[1].casefold()) if found else None
+    command = _command_in(head)
     return command.speaks_of_a_poem if command else _PICK.fullmatch(head) is not None
+
+
+def name_of(text: str) -> str:
+    """Which of `COMMAND_NAMES` tells what `text` is."""
+    head = _split_head(text)[0]
+    command = _command_in(head)
+    if command is not None:
+        return command.name
+    return Verb.PICK if _PICK.fullmatch(head) else UNKNOWN
 
 
 def load_tables() -> None:
@@ -139,6 +148,12 @@ def _split_head(text: str) -> tuple[str, str]:
     head, arguments = (*text.split(maxsplit=1), "", "")[:2]
     # More than a name with what any command reads, so that what is too long is seen to be.
     return clean(head[: 2 * TEXT_MAX]), arguments
+
+
+def _command_in(head: str) -> Command | None:
+    """The command that a first word gives, whoever it is for."""
+    found = _HEAD.fullmatch(head)
+    return _BY_NAME.get(found[1].casefold()) if found else None
 
 
 def _read_other(text: str, situation: Situation) -> Request:
@@ -339,6 +354,12 @@ OFFERED = tuple(
     command for command in COMMANDS if command.audience not in {Role.CURATOR, Role.APPOINTED}
 )
 """The commands that everybody is told of."""
+
+UNKNOWN = "unknown"
+"""The name of what is no command."""
+
+COMMAND_NAMES = (*(command.name for command in COMMANDS), Verb.PICK, UNKNOWN)
+"""What a line can be, by name; the number of a poem is called like the button for it."""
 
 _BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
 # People who write Chinese leave no space: in /诗月 and /poem月 the name ends where it is complete.

@@ -22,11 +22,13 @@ from bot.anthology.schedules import Due
 from bot.asking import SHORT_FORMS
 from bot.errors import AnthologyError
 from bot.language import script_for
+from bot.metrics import Metrics, PostResult
 from bot.requests import PoemRequest
 from bot.seasons import day_name, occasion_of, seasonal_character
 from bot.style import Style
 from bot.submit import Context, job_for, seed_of
 from bot.timetable import LATE_MAX, Slot
+from bot.trace import Trace
 from engine.client import Admitted, EngineClient, EngineUnavailableError
 from engine.jobs import USUAL_CELL, Cell, Job, Lane
 
@@ -50,13 +52,18 @@ class Poster:
         anthology: Anthology,
         platform: str,
         client: str,
+        metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Poems go to the reply stream of `client`; `clock` tells the Unix time in seconds."""
+        """Poems go to the reply stream of `client`; `clock` tells the Unix time in seconds.
+
+        `metrics` count those that are too late to be begun.
+        """
         self._engine = engine
         self._anthology = anthology
         self._platform = platform
         self._client = client
+        self._metrics = metrics
         self._clock = clock
         self._looked: datetime | None = None
 
@@ -97,13 +104,14 @@ class Poster:
                 slot = due.timetable.next_slot(now)
                 if slot.moment > now:
                     log.warning("! skipped", action="daily.skip", schedule=due.name)
+                    self._metrics.count_post(PostResult.SKIPPED)
                     looked[due.id] = None
                     continue
                 job = make_daily_job(due, slot, cells=cells, client=self._client, now=now)
                 admission = await self._engine.put(job)
                 if admission.status is Admitted.FULL:
                     return False
-                log.info("→", action="daily", status=admission.status, **job.log_context())
+                log.info("→", action="daily", cause=job.id, status=admission.status)
                 looked[due.id] = slot.day
                 put += [job] if admission.status is Admitted.ACCEPTED else []
         finally:
@@ -125,7 +133,7 @@ def make_daily_job(
     """
     cause = f"daily:{due.name}:{slot.day}"
     style = _writable(due.settings.style, cells)
-    until_ms = int(max(slot.moment + LATE_MAX, now + _DRAIN).timestamp() * 1000)
+    until_ms = _in_ms(max(slot.moment + LATE_MAX, now + _DRAIN))
     request = _request(due, slot, seed_of(cause))
     context = Context(
         address=due.address,
@@ -136,6 +144,12 @@ def make_daily_job(
         theme=request.theme,
         heading=texts.DAILY_HEADING.say(due.language, day=day_name(slot.day, due.language)),
         until_ms=until_ms,
+        trace=Trace(
+            cause=cause,
+            came_ms=_in_ms(slot.moment),
+            command="daily",
+            asked_ms=_in_ms(now),
+        ),
     )
     return job_for(
         request,
@@ -146,6 +160,11 @@ def make_daily_job(
         deadline_ms=until_ms,
         lane=Lane.BULK,
     )
+
+
+def _in_ms(moment: datetime) -> int:
+    """`moment` as a Unix time in milliseconds."""
+    return int(moment.timestamp() * 1000)
 
 
 def _request(due: Due, slot: Slot, seed: int) -> PoemRequest:

@@ -7,20 +7,22 @@ shown is neither told nor recorded; another is written in its place (`bot.modera
 """
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from bot import texts
 from bot.anthology import Anthology
 from bot.buttons import pick_buttons, poem_buttons
 from bot.errors import AnthologyError
 from bot.message import Message, Tally
+from bot.metrics import Metrics, PostResult
 from bot.moderation import Filter, Moderator
 from bot.outbox import Outbox
 from bot.render import render_poems
 from bot.styled import joined
-from bot.submit import Context, cause_of
+from bot.submit import Context
 from bot.texts import Text
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient
-from engine.jobs import Failure, Outcome, Poem, Reason
+from engine.jobs import Outcome, Poem, Reason, cause_of
 
 _BATCH = 64
 
@@ -86,13 +88,18 @@ class Deliverer:
         outbox: Outbox,
         client: str,
         words: Filter,
+        metrics: Metrics,
     ) -> None:
-        """Collect as `client`, and tell of no poem that holds one of `words`."""
+        """Collect as `client`, and tell of no poem that holds one of `words`.
+
+        `metrics` count poems of the day that there are none of.
+        """
         self._engine = engine
         self._anthology = anthology
         self._outbox = outbox
         self._client = client
         self._moderator = Moderator(words=words, engine=engine)
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -105,33 +112,33 @@ class Deliverer:
         for delivery in await self._engine.outcomes(
             self._client, self._client, count=_BATCH, wait_ms=MAX_BLOCK_MS
         ):
-            await self._deliver(delivery)
+            with bound_contextvars(cause=cause_of(delivery.outcome.job_id)):
+                await self._deliver(delivery)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        job = delivery.outcome.job_id
         try:
             outcome = await self._moderator.review(delivery.outcome)
             message = None if outcome is None else compose(outcome)
         except (KeyError, TypeError, ValueError) as error:
-            log.error("! foreign", action="deliver.drop", job=job, error=type(error).__name__)
+            log.error("! foreign", action="deliver.drop", error=type(error).__name__)
         else:
-            if isinstance(outcome, Poem):
-                await self._record(outcome)
-            if message is not None and not _is_idle(outcome, message):
-                await self._outbox.put(message)
+            if outcome is not None and message is not None:
+                await self._tell(outcome, message)
         await self._engine.done(delivery)
+
+    async def _tell(self, outcome: Outcome, message: Message) -> None:
+        """Have `message` shown, which tells of `outcome`, unless nobody waits to hear of it."""
+        if isinstance(outcome, Poem):
+            await self._record(outcome)
+        elif message.until_ms is not None:
+            log.warning("! no poem", action="deliver.none", reason=outcome.reason)
+            self._metrics.count_post(PostResult.FAILED)
+            return
+        await self._outbox.put(message, Context.from_fields(outcome.context).trace)
 
     async def _record(self, poem: Poem) -> None:
         try:
             await self._anthology.poems.record(poem, Context.from_fields(poem.context))
         except AnthologyError as error:
             # It costs us the record, but nobody their poem.
-            log.error("! not recorded", action="deliver.record", job=poem.job_id, error=str(error))
-
-
-def _is_idle(outcome: Outcome | None, message: Message) -> bool:
-    """Whether `message` tells of a failure that nobody waits to hear of."""
-    if not isinstance(outcome, Failure) or message.until_ms is None:
-        return False
-    log.warning("! no poem", action="deliver.none", job=outcome.job_id, reason=outcome.reason)
-    return True
+            log.error("! not recorded", action="deliver.record", error=str(error))

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from bot.anthology import Anthology
 from bot.anthology.schedules import Pause
@@ -23,7 +24,9 @@ from bot.errors import (
     UndeliverableError,
 )
 from bot.message import Address, Message
+from bot.metrics import Fate, Kind, Metrics, PostResult
 from bot.outbox import Letter, Outbox
+from bot.pseudonyms import Pseudonyms
 
 IN_FLIGHT_MAX = 16
 """Messages on their way at once: what can be shown twice if the process is killed."""
@@ -62,12 +65,26 @@ class Sender(Protocol):
 class Dispatcher:
     """Shows the messages of one outbox: those of one chat in turn, those of many side by side."""
 
-    def __init__(self, *, outbox: Outbox, sender: Sender, anthology: Anthology, halt: Halt) -> None:
-        """Show by `sender`, except during a `halt`; the `anthology` learns which poems were."""
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        sender: Sender,
+        anthology: Anthology,
+        halt: Halt,
+        metrics: Metrics,
+        pseudonyms: Pseudonyms,
+    ) -> None:
+        """Show by `sender`, except during a `halt`; the `anthology` learns which poems were.
+
+        The log knows chats by `pseudonyms`.
+        """
         self._outbox = outbox
         self._sender = sender
         self._anthology = anthology
         self._halt = halt
+        self._metrics = metrics
+        self._pseudonyms = pseudonyms
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._in_hand = asyncio.Semaphore(IN_HAND_MAX)
         self._in_line = asyncio.Semaphore(IN_LINE_MAX)
@@ -82,8 +99,11 @@ class Dispatcher:
                     group.create_task(self._dispatch(letter))
 
     async def _dispatch(self, letter: Letter) -> None:
+        chat = letter.message.address.chat
+        # For this task alone, which shows this one letter.
+        bind_contextvars(cause=letter.cause, chat=self._pseudonyms.of(chat))
         # The lock is held by this frame only: it is gone once nobody of the chat waits.
-        turn = self._turns.setdefault(letter.message.address.chat, asyncio.Lock())
+        turn = self._turns.setdefault(chat, asyncio.Lock())
         try:
             async with turn:
                 await self._show(letter)
@@ -107,18 +127,22 @@ class Dispatcher:
     async def _set_out(self, letter: Letter, message: Message) -> Message | None:
         """Send `message` if it may be; what is to be sent next, if anything."""
         # Only now: what is marked as being sent may be shown twice if the process is killed.
-        if not _is_late(message) and await self._outbox.begin(letter):
+        if _is_late(message):
+            await self._end(letter, message, Fate.LATE)
+        elif await self._outbox.begin(letter):
             return await self._attempt(letter, message)
-        await self._outbox.finish(letter)
+        else:
+            await self._outbox.finish(letter)
         return None
 
     async def _attempt(self, letter: Letter, message: Message) -> Message | None:
         """Send `message` once and book what came of it; what is to be sent next, if anything."""
-        number: int | None = None
+        number, fate = None, Fate.SHOWN
         try:
             number = await self._sender.send(message)
         except NotShownError as error:
-            log.warning("↻", action="send.again", id=message.id, error=str(error))
+            log.warning("↻", action="send.again", error=str(error))
+            self._metrics.count_retry()
             await self._outbox.withdraw(letter)
             await self._halt.hold(error.retry_after_s)
             return message
@@ -129,22 +153,48 @@ class Dispatcher:
             return replace(message, address=Address(chat=error.chat), edits=None)
         except MaybeShownError as error:
             # Sending it again could show it twice, and nobody asked for two.
-            log.warning("? perhaps shown", action="send.unsure", id=message.id, error=str(error))
+            log.warning("? perhaps shown", action="send.unsure", error=str(error))
+            fate = Fate.UNSURE
         except UndeliverableError as error:
-            log.info("! undeliverable", action="send.refused", id=message.id, error=str(error))
-            await self._outbox.finish(letter)
+            log.info("! undeliverable", action="send.refused", error=str(error))
+            await self._end(letter, message, Fate.REFUSED)
             if isinstance(error, BlockedError):
                 pausing = self._anthology.schedules.pause(
                     message.address, Pause.REFUSED, datetime.now(UTC)
                 )
                 await self._note("blocked", pausing)
             return None
-        log.info("←", action="send", id=message.id, chat=message.address.chat)
-        await self._outbox.finish(letter)
+        await self._end(letter, message, fate)
         if message.poem_id is not None:
             poems, chat = self._anthology.poems, message.address.chat
             await self._note("shown", poems.mark_shown(message.poem_id, chat=chat, message=number))
         return None
+
+    async def _end(self, letter: Letter, message: Message, fate: Fate) -> None:
+        """Nothing more is to be done about `message`; the one canonical line of an update says so.
+
+        Of messages that come before the one that ends an answer, or that answer nothing, only a
+        log that tells everything has a line.
+        """
+        await self._outbox.finish(letter)
+        if letter.trace is None:
+            log.debug("←", action="send", fate=fate)
+            return
+        now_ms, kind = round(time.time() * 1000), _kind_of(message)
+        stages = letter.trace.stages(put_ms=letter.entry.at_ms, now_ms=now_ms)
+        log.info(
+            "←" if fate is Fate.SHOWN else "!",
+            action="update.answered",
+            platform=self._metrics.platform,
+            command=letter.trace.command,
+            kind=kind,
+            fate=fate,
+            **stages,
+        )
+        if message.until_ms is not None:
+            self._metrics.count_post(PostResult(fate))
+        elif fate is Fate.SHOWN:
+            self._metrics.count_answer(kind, stages["took_ms"] / 1000)
 
     async def _note(self, what: str, noting: Awaitable[None]) -> None:
         """Tell the anthology, which costs nobody an answer where it is away."""
@@ -156,10 +206,14 @@ class Dispatcher:
 
 def _is_late(message: Message) -> bool:
     """Whether nobody would want to see `message` any more."""
-    late = message.until_ms is not None and message.until_ms < time.time() * 1000
-    if late:
-        log.warning("! late", action="send.late", id=message.id)
-    return late
+    return message.until_ms is not None and message.until_ms < time.time() * 1000
+
+
+def _kind_of(message: Message) -> Kind:
+    """What `message` is to whoever waits for it."""
+    if message.card is not None:
+        return Kind.CARD
+    return Kind.REPLY if message.poem_id is None else Kind.POEM
 
 
 async def _to_its_end(attempt: Coroutine[Any, Any, T]) -> T:

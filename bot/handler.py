@@ -1,10 +1,12 @@
 """Updates leave the inbox: each becomes a job, a message in the outbox, or nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from bot import texts
 from bot.answering import Desk
@@ -12,9 +14,22 @@ from bot.anthology import Anthology
 from bot.clerks import tap_answer
 from bot.door import Door
 from bot.inbox import Inbox, UnreadableUpdateError, raw_update
-from bot.message import Arrival, Errand, Incoming, Message, Migration, Reaction, Reply, Tap
+from bot.message import (
+    Arrival,
+    Errand,
+    Incoming,
+    Message,
+    Migration,
+    Reaction,
+    Reply,
+    Tap,
+    Update,
+    UpdateKind,
+)
+from bot.metrics import Box, Metrics
 from bot.outbox import Outbox
 from bot.stream import Entry
+from bot.trace import Trace
 from engine.client import EngineUnavailableError
 
 Hook = Callable[[Any], Awaitable[None]]
@@ -40,15 +55,17 @@ class Handler:
         outbox: Outbox,
         desk: Desk,
         anthology: Anthology,
-        read: Callable[[bytes], object],
+        read: Callable[[bytes], Update | None],
         door: Door,
         hooks: Mapping[type, Hook],
         tell: Tell,
+        metrics: Metrics,
     ) -> None:
         """Answer at `desk` what `read` makes of updates, if the `door` admits who speaks.
 
         `read` raises `UnreadableUpdateError` for what it cannot read. `hooks` deal with all that is
-        neither said nor tapped. `tell` is asked to, more than once, while Redis is away.
+        neither said nor tapped. `tell` is asked to, more than once, while Redis is away. `metrics`
+        count what comes in.
         """
         self._inbox = inbox
         self._outbox = outbox
@@ -58,6 +75,7 @@ class Handler:
         self._door = door
         self._hooks = hooks
         self._tell = tell
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Handle until cancelled."""
@@ -71,39 +89,51 @@ class Handler:
         try:
             update = self._read(raw_update(entry))
         except UnreadableUpdateError as error:
-            await self._inbox.bury(entry, str(error))
+            self._metrics.count_update(UpdateKind.UNREADABLE)
+            await self._bury(entry, str(error))
             return
+        self._metrics.count_update(UpdateKind.OTHER if update is None else update.kind)
+        if update is None:
+            await self._inbox.done(entry)
+            return
+        with bound_contextvars(cause=update.cause):
+            await self._deal_with(_traced(update, entry), entry, errands)
+
+    async def _deal_with(self, update: Update, entry: Entry, errands: asyncio.TaskGroup) -> None:
         try:
-            errand = await self._act(update)
+            reply = await self._act(update)
         except Exception as error:
             await self._give_up(entry, update, error)
         else:
-            if errand is None:
+            if reply.errand is None:
                 await self._inbox.done(entry)
             else:
-                errands.create_task(self._run(errand, entry, update))
+                errands.create_task(self._run(reply.errand, reply.trace, entry, update))
 
-    async def _run(self, errand: Errand, entry: Entry, update: object) -> None:
+    async def _run(self, errand: Errand, trace: Trace | None, entry: Entry, update: Update) -> None:
         """Do what takes long.
 
         Only then is the update dealt with: a process that dies meanwhile leaves it to the next.
         """
         try:
-            for message in await errand():
-                await self._outbox.put(message)
+            await self._put(await errand(), trace)
         except Exception as error:
             await self._give_up(entry, update, error)
         else:
             await self._inbox.done(entry)
 
-    async def _give_up(self, entry: Entry, update: object, error: Exception) -> None:
+    async def _give_up(self, entry: Entry, update: Update, error: Exception) -> None:
         if isinstance(update, Incoming | Tap):
-            await self._outbox.put(_apology(update))
+            await self._outbox.put(_apology(update), update.trace)
         # Only its name: an error's text may quote what a person wrote.
-        await self._inbox.bury(entry, type(error).__name__)
+        await self._bury(entry, type(error).__name__)
 
-    async def _act(self, update: object) -> Errand | None:
-        """Do what an update asks for; what is then left to be done beside others."""
+    async def _bury(self, entry: Entry, why: str) -> None:
+        self._metrics.count_buried(Box.INBOX)
+        await self._inbox.bury(entry, why)
+
+    async def _act(self, update: Update) -> Reply:
+        """Do what an update asks for; what follows, of which only an errand is yet to be done."""
         match update:
             case Incoming() | Tap() | Reaction() | Arrival() if not self._door.admits(update):
                 await self._decline(update)
@@ -113,17 +143,23 @@ class Handler:
                 await self._desk.voting.react(update)
             case Incoming() | Tap():
                 reply = await self._respond(update)
-                for message in reply.messages:
-                    await self._outbox.put(message)
-                return reply.errand
+                if reply.trace is not None:
+                    self._metrics.count_command(reply.trace.command)
+                await self._put(reply.messages, None if reply.goes_on else reply.trace)
+                return reply
             case _ if (hook := self._hooks.get(type(update))) is not None:
                 await hook(update)
-        return None
+        return Reply()
+
+    async def _put(self, messages: Sequence[Message], trace: Trace | None) -> None:
+        """Have `messages` shown; with the last ends the answer to the update that `trace` knows."""
+        for number, message in enumerate(messages, start=1):
+            await self._outbox.put(message, trace if number == len(messages) else None)
 
     async def _decline(self, knock: Incoming | Tap | Reaction | Arrival) -> None:
         message = self._door.decline(knock)
         if message is not None:
-            await self._outbox.put(message)
+            await self._outbox.put(message, None if isinstance(knock, Reaction) else knock.trace)
 
     async def _respond(self, update: Incoming | Tap) -> Reply:
         """Respond, trying again for as long as Redis is away (decision 12)."""
@@ -131,7 +167,7 @@ class Handler:
             try:
                 return await self._respond_once(update)
             except EngineUnavailableError:
-                log.warning("↻", action="update.again", cause=update.cause)
+                log.warning("↻", action="update.again")
                 await self._tell(update)
                 await asyncio.sleep(_PAUSE_S)
 
@@ -139,6 +175,13 @@ class Handler:
         if isinstance(update, Tap):
             return await self._desk.responder.respond_to_tap(update)
         return await self._desk.responder.respond(update)
+
+
+def _traced(update: Update, entry: Entry) -> Update:
+    """`update`, with what its answer will be told by, if there may be one."""
+    if not isinstance(update, Incoming | Tap | Arrival):
+        return update
+    return replace(update, trace=Trace(cause=update.cause, came_ms=entry.at_ms))
 
 
 def _apology(update: Incoming | Tap) -> Message:

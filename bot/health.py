@@ -1,53 +1,61 @@
-"""How the bot fares, for whoever restarts it or sends it requests.
+"""What a bot stands on, for whoever asks how it fares (`engine.probes`).
 
-    /healthz    200 while the process answers at all
-    /readyz     200 while Redis, an engine and the anthology answer too, else 503; and which do
+    /readyz     200 while Redis, an engine and the anthology answer, else 503; and which do
+    /metrics    what `bot.metrics` counted, and how things are at that moment
 
-Both tell nothing of people, and ask nothing of the platform.
+Nothing is told of people, and nothing asked of the platform.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from redis.asyncio import Redis
 
 from bot.anthology import Anthology
+from bot.budget import Halt
 from bot.errors import AnthologyError
-from engine.client import ANSWER_S, EngineClient, EngineUnavailableError
-from engine.web import Answer, Request, Route
-
-_READ = ("GET", "HEAD")
+from bot.inbox import Inbox
+from bot.metrics import Metrics, Standing
+from bot.outbox import Outbox
+from engine.client import ANSWER_S, EngineClient, EngineUnavailableError, in_time
+from engine.probes import routes
+from engine.web import Route
 
 
 class Health:
     """Asks all that a chat stands on whether it is there."""
 
-    def __init__(self, redis: Redis, anthology: Anthology) -> None:
+    def __init__(self, *, redis: Redis, anthology: Anthology, metrics: Metrics) -> None:
         """Ask these; and by way of Redis, the engine."""
         self._engine = EngineClient(redis)
         self._anthology = anthology
+        self._metrics = metrics
+        self._inbox = Inbox(redis, metrics.platform)
+        self._outbox = Outbox(redis, metrics.platform)
+        self._halt = Halt(redis, metrics.platform)
 
     @property
     def routes(self) -> Mapping[str, Route]:
         """Where it is asked."""
-        return {
-            "/healthz": Route(methods=_READ, answer=self._live),
-            "/readyz": Route(methods=_READ, answer=self._ready),
-        }
+        return routes(registry=self._metrics.registry, ready=self._parts, refresh=self._look)
 
-    async def _live(self, _request: Request) -> Answer:
-        return Answer()
-
-    async def _ready(self, _request: Request) -> Answer:
+    async def _parts(self) -> Mapping[str, bool]:
         queue, anthology = await asyncio.gather(self._ask_queue(), self._ask_anthology())
-        answers = queue | {"anthology": anthology}
-        return Answer(
-            status=HTTPStatus.OK if all(answers.values()) else HTTPStatus.SERVICE_UNAVAILABLE,
-            body=json.dumps(answers).encode(),
-            headers={b"content-type": b"application/json"},
-        )
+        return queue | {"anthology": anthology}
+
+    async def _look(self) -> None:
+        """Have the metrics tell how things are now."""
+        try:
+            async with in_time():
+                standing = Standing(
+                    inbox=await self._inbox.backlog(),
+                    outbox=await self._outbox.backlog(),
+                    halt_s=await self._halt.left_s(),
+                    engines=await self._engine.engines(),
+                )
+        except EngineUnavailableError:
+            standing = Standing()
+        self._metrics.note_standing(standing)
 
     async def _ask_queue(self) -> dict[str, bool]:
         try:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from bot import keys
 from bot.errors import LeaseLostError
+from bot.metrics import Metrics
 from engine.script import EVEN_IF_FULL, RELEASE
 
 LEASE_MS = 5_000
@@ -30,9 +31,10 @@ log = structlog.get_logger(__name__)
 class Lease:
     """The lease on one platform, as one process sees it."""
 
-    def __init__(self, redis: Redis, platform: str, *, lease_ms: int = LEASE_MS) -> None:
-        """Nothing is held yet."""
-        self._platform = platform
+    def __init__(self, redis: Redis, metrics: Metrics, *, lease_ms: int = LEASE_MS) -> None:
+        """Nothing is held yet, as `metrics` tell."""
+        self._metrics = metrics
+        self._platform = metrics.platform
         self._lease_ms = lease_ms
         self._holder = uuid4().hex
         self._hold = redis.register_script(_HOLD)
@@ -45,6 +47,7 @@ class Lease:
             while not await self._try():  # noqa: ASYNC110 - what it waits for is in Redis
                 await asyncio.sleep(self._lease_ms / 10_000)
         log.info("holds the lease", action="lease.take", platform=self._platform)
+        self._metrics.note_lease(held=True)
 
     async def keep(self) -> None:
         """Renew the lease until cancelled.
@@ -54,10 +57,12 @@ class Lease:
         """
         while await self._try():  # noqa: ASYNC110 - it is the asking that renews
             await asyncio.sleep(self._lease_ms / 4_000)
+        self._metrics.note_lease(held=False)
         raise LeaseLostError
 
     async def release(self) -> None:
         """Let another process take over at once; where Redis is away, it waits the lease out."""
+        self._metrics.note_lease(held=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(_RELEASE_S):
                 await self._release(keys=[keys.lease(self._platform)], args=[self._holder])

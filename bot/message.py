@@ -3,13 +3,46 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from enum import StrEnum
+from typing import ClassVar, Protocol, Self
 
 from bot.cards.card import Card
 from bot.cards.chart import Chart
 from bot.language import Language
 from bot.styled import Span, SpanKind
+from bot.trace import Trace
 from engine.jobs import Job
+
+
+class UpdateKind(StrEnum):
+    """What kind of thing came in, for those who count."""
+
+    MESSAGE = "message"
+    """Somebody said something."""
+    TAP = "tap"
+    """Somebody tapped a button."""
+    REACTION = "reaction"
+    """Somebody reacted to a message."""
+    QUERY = "query"
+    """Somebody typed after the bot's name, in whatever chat."""
+    MEMBERSHIP = "membership"
+    """Who is where, and who runs it, changed."""
+    OTHER = "other"
+    """It means nothing to us."""
+    UNREADABLE = "unreadable"
+    """Nobody can tell."""
+
+
+class Update(Protocol):
+    """Anything that comes in from a platform and means something to us."""
+
+    kind: ClassVar[UpdateKind]
+    """What kind of thing it is."""
+
+    @property
+    def cause(self) -> str:
+        """What makes it unique; every line of the log about it has this."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +61,7 @@ class Address:
 class Incoming:
     """One line that a person said."""
 
+    kind: ClassVar = UpdateKind.MESSAGE
     cause: str
     """What makes it unique (`tg:<update_id>`): the id of its job and of its answer."""
     address: Address
@@ -46,12 +80,15 @@ class Incoming:
     """The text that it replies to, if any."""
     quoted_id: int | None = None
     """The message of the same chat that it replies to, if any."""
+    trace: Trace | None = None
+    """What its answer will be told by; None where nobody keeps a log of answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tap:
     """One tap on a button of a message that was shown."""
 
+    kind: ClassVar = UpdateKind.TAP
     cause: str
     """What makes it unique (`tg:<update_id>`): the id of its answer."""
     address: Address
@@ -70,12 +107,15 @@ class Tap:
     """Whether the message is in a chat of that person and the bot alone."""
     admin: bool | None = None
     """Whether they are an admin of the chat; None where the platform has to be asked."""
+    trace: Trace | None = None
+    """What its answer will be told by; None where nobody keeps a log of answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reaction:
     """What one person's reactions to a message say now."""
 
+    kind: ClassVar = UpdateKind.REACTION
     cause: str
     """What makes it unique."""
     address: Address
@@ -92,16 +132,24 @@ class Reaction:
 class Arrival:
     """The bot was added to a chat, or is no longer blocked by a person."""
 
+    kind: ClassVar = UpdateKind.MEMBERSHIP
+    cause: str
+    """What makes it unique."""
     address: Address
     """The chat."""
     language: Language
     """The language of whoever let it in."""
+    trace: Trace | None = None
+    """What its answer will be told by; None where nobody keeps a log of answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Departure:
     """The bot was thrown out of a chat, or blocked by a person: it can send nothing there now."""
 
+    kind: ClassVar = UpdateKind.MEMBERSHIP
+    cause: str
+    """What makes it unique."""
     chat: str
     """The chat, with its platform."""
 
@@ -120,6 +168,9 @@ class Tally:
 class Migration:
     """A chat has a new id."""
 
+    kind: ClassVar = UpdateKind.MEMBERSHIP
+    cause: str
+    """What makes it unique."""
     old: str
     """The chat as it was known."""
     new: str
@@ -229,3 +280,10 @@ class Reply:
     errand: Errand | None = None
     """What is left to be done, where it takes longer than others may be kept waiting. Doing it
     again with the same cause does no harm."""
+    trace: Trace | None = None
+    """What is known of the update, where it was meant for us."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more follows than is to be shown at once."""
+        return self.job is not None or self.errand is not None

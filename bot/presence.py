@@ -107,20 +107,23 @@ class Typing:
             self.end(job_id)
         if not place.jobs:
             return
-        if await self._type(where):
+        if await self._type(where, place):
             self._see_to(where, place, _now_s() + AGAIN_AFTER_S)
         else:
             for job_id in list(place.jobs):
                 self.end(job_id)
 
-    async def _type(self, where: Address) -> bool:
+    async def _type(self, where: Address, place: _Place) -> bool:
         """Whether it is worth trying there again."""
         try:
             await self._typist.type(where)
         except NotShownError as error:
             await self._halt.hold(error.retry_after_s)
         except SendError as error:
-            log.info("! no typing", action="type.refused", error=type(error).__name__)
+            causes = list(place.jobs)
+            log.info(
+                "! no typing", action="type.refused", causes=causes, error=type(error).__name__
+            )
             return False
         return True
 

@@ -19,11 +19,12 @@ from bot.anthology.tables import PoemRow
 from bot.buttons import Deed, Verb
 from bot.clerks import Clerk, last_poem_of, picked_or_all, say, tell
 from bot.clerks.writing import render_rows
-from bot.commands import is_command, speaks_of_a_poem, understand
+from bot.commands import UNKNOWN, is_command, name_of, speaks_of_a_poem, understand
 from bot.message import Incoming, Reply, Tap
 from bot.moderation import Filter, permit
-from bot.requests import Answer, Choice, Refusal, Role, Situation, role_for
+from bot.requests import Answer, Choice, Refusal, Request, Role, Situation, role_for
 from bot.submit import seed_of
+from bot.trace import Trace
 from engine.client import EngineClient
 
 REFUSALS = {
@@ -99,7 +100,13 @@ class Responder:
         if request is None:
             return Reply()
         request = permit(request, incoming, self._words)
-        log.info("→", action="request", cause=incoming.cause, kind=type(request).__name__)
+        command, kind = name_of(incoming.text), type(request).__name__
+        log.info("→", action="request", cause=incoming.cause, command=command, kind=kind)
+        incoming = replace(incoming, trace=_named(incoming.trace, command))
+        return replace(await self._grant(request, incoming, settings), trace=incoming.trace)
+
+    async def _grant(self, request: Request, incoming: Incoming, settings: ChatSettings) -> Reply:
+        """Grant `request`, or say why not."""
         if isinstance(request, Answer):
             return say(incoming, request.text, request.spans)
         if isinstance(request, Refusal):
@@ -120,7 +127,13 @@ class Responder:
         settings = await self._anthology.chats.settings(tap.address.chat)
         tap = replace(tap, language=settings.language or tap.language)
         deed = Deed.read(tap.data) if tap.message is not None else None
-        log.info("→", action="tap", cause=tap.cause, verb=deed.verb if deed else None)
+        command = deed.verb if deed else UNKNOWN
+        log.info("→", action="tap", cause=tap.cause, command=command)
+        tap = replace(tap, trace=_named(tap.trace, command))
+        return replace(await self._do(deed, tap, settings), trace=tap.trace)
+
+    async def _do(self, deed: Deed | None, tap: Tap, settings: ChatSettings) -> Reply:
+        """Do what a button says, or say why not."""
         if deed is None or deed.verb not in self._taps:
             return tell(tap, texts.TAP_UNKNOWN.say(tap.language))
         role = TAP_ROLES.get(deed.verb, Role.ANYONE)
@@ -166,3 +179,8 @@ class Responder:
             poem=render_rows(picked_or_all(shown)).text if shown else incoming.quoted,
             choice=Choice(job=shown[0].job, count=len(shown)) if len(shown) > 1 else None,
         )
+
+
+def _named(trace: Trace | None, command: str) -> Trace | None:
+    """`trace`, now that it is known what was wanted."""
+    return trace and replace(trace, command=command)

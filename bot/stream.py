@@ -21,6 +21,11 @@ class Entry:
     fields: dict[bytes, bytes]
     """What it holds."""
 
+    @property
+    def at_ms(self) -> int:
+        """When it came into the stream, by the clock of Redis: Unix time in milliseconds."""
+        return int(self.id.partition("-")[0])
+
 
 class Stream:
     """A Redis stream, and how far it has been read. Calls wait for Redis if it is away."""

@@ -8,6 +8,7 @@ from bot.language import Language, Script
 from bot.message import Address, Incoming, Tap
 from bot.requests import PoemRequest
 from bot.style import Style
+from bot.trace import Trace
 from engine.jobs import Job, Lane, Poem
 
 PATIENCE_MS = 60_000
@@ -42,6 +43,8 @@ class Context:
     """A line to stand above the poem; may be empty."""
     until_ms: int | None = None
     """Of a poem that nobody asked for: the Unix time in ms until which it is worth showing."""
+    trace: Trace | None = None
+    """What is known of the update."""
 
     def to_fields(self) -> dict[str, Any]:
         """This context as a job carries it."""
@@ -65,6 +68,7 @@ class Context:
             rhyme=fields.get("rhyme"),
             heading=str(fields.get("heading", "")),
             until_ms=fields.get("until_ms"),
+            trace=Trace.from_fields(fields["trace"]) if fields.get("trace") else None,
         )
 
 
@@ -86,6 +90,7 @@ def make_job(
         person=asked.person,
         theme=request.theme,
         rhyme=request.rhyme,
+        trace=asked.trace and replace(asked.trace, asked_ms=now_ms),
     )
     deadline_ms = now_ms + PATIENCE_MS
     return job_for(
@@ -123,11 +128,6 @@ def job_for(
     )
     # Only the job itself knows all that it takes to put it again.
     return replace(job, context=context.to_fields() | {_RECIPE: job.to_json()})
-
-
-def cause_of(job: str) -> str:
-    """The cause of the job of this id, whichever try it is."""
-    return job.partition(_TRY)[0]
 
 
 def next_try(poem: Poem, *, at_most: int) -> Job | None:

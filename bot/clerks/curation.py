@@ -20,6 +20,7 @@ from bot.clerks import Act, TapAct, instead, person_of, say, tell, whisper
 from bot.clerks.voting import and_ask_consent
 from bot.language import Language, Script
 from bot.message import Button, Incoming, Reply, Tap
+from bot.metrics import Metrics, Rating
 from bot.render import render_verse
 from bot.requests import CurateRequest, ReviewRequest, StatsRequest
 
@@ -35,8 +36,12 @@ class CurationClerk:
     Alone with the bot they review the poems of all chats, in company those of that chat.
     """
 
-    def __init__(self, anthology: Anthology, *, whispers: bool) -> None:
-        """`whispers` says whether the platform can show a message to one person in company."""
+    def __init__(self, anthology: Anthology, *, whispers: bool, metrics: Metrics) -> None:
+        """Tell `metrics` of stars.
+
+        `whispers` says whether the platform can show a message to one person in company.
+        """
+        self._metrics = metrics
         self._anthology = anthology
         self._whispers = whispers
 
@@ -79,6 +84,7 @@ class CurationClerk:
         await self._anthology.ratings.star(
             poem.id, person=tap.person, chat=tap.address.chat, stars=stars
         )
+        self._metrics.count_rating(Rating.STARS)
         reply = await self._go_on(tap, settings, "★" * stars)
         return await and_ask_consent(self._anthology, tap, reply, whispers=self._whispers)
 

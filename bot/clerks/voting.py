@@ -10,6 +10,7 @@ from bot.anthology.chats import ChatSettings
 from bot.buttons import Deed, Verb, consent_buttons
 from bot.clerks import Act, TapAct, instead, tap_answer, tell
 from bot.message import Address, Message, Reaction, Reply, Tap
+from bot.metrics import Metrics, Rating
 
 
 class Counters(Protocol):
@@ -23,11 +24,14 @@ class Counters(Protocol):
 class VotingClerk:
     """Keeps votes and consents in the anthology."""
 
-    def __init__(self, anthology: Anthology, counters: Counters, *, whispers: bool) -> None:
-        """Tell `counters` of votes.
+    def __init__(
+        self, anthology: Anthology, counters: Counters, *, whispers: bool, metrics: Metrics
+    ) -> None:
+        """Tell `counters` and `metrics` of votes.
 
         `whispers` says whether the platform can show a message to one person in company.
         """
+        self._metrics = metrics
         self._anthology = anthology
         self._counters = counters
         self._whispers = whispers
@@ -56,6 +60,8 @@ class VotingClerk:
             row.id, person=reaction.person, chat=chat, vote=reaction.vote
         )
         if counted is not None:
+            if reaction.vote is not None:
+                self._metrics.count_rating(Rating.REACTION)
             await self._counters.note(reaction.address, reaction.message, row.id)
 
     async def _vote_up(self, deed: Deed, tap: Tap, _settings: ChatSettings) -> Reply:
@@ -70,6 +76,7 @@ class VotingClerk:
         )
         if counted is None:
             return tell(tap, texts.POEM_UNKNOWN.say(tap.language))
+        self._metrics.count_rating(Rating.VOTE)
         if tap.message is not None:
             await self._counters.note(tap.address, tap.message, deed.subject)
         reply = tell(tap, thanks)

@@ -30,12 +30,13 @@ from bot.language import Language
 from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.message import Address, Attachment, Button, Incoming, Message, Reply, Tap
+from bot.metrics import Metrics
 from bot.moderation import Filter, Moderator, open_filter
 from bot.settings import BotSettings
-from bot.submit import PATIENCE_MS, Context, cause_of
+from bot.submit import PATIENCE_MS, Context
 from bot.texts import Text
 from engine.client import MAX_BLOCK_MS, Delivery, EngineClient, EngineUnavailableError
-from engine.jobs import Job, Outcome, Poem
+from engine.jobs import Job, Outcome, Poem, cause_of
 
 CHAT = "console"
 """This platform, and its one chat."""
@@ -117,6 +118,8 @@ class Chat:
         self._numbers = itertools.count(1)
         self._moderator = Moderator(words=words, engine=engine)
         alone = _Alone(guest, anthology, self._keypad)
+        # Nobody looks at them: whoever sits here sees what happens.
+        metrics = Metrics(CHAT)
         desk = make_desk(
             engine=engine,
             anthology=anthology,
@@ -127,12 +130,17 @@ class Chat:
             client=self._client,
             words=words,
             zone=zone,
+            metrics=metrics,
             curators=frozenset({PERSON}),
             card_label=card_label,
         )
         self._responder = desk.responder
         self._poster = Poster(
-            engine=engine, anthology=anthology, platform=CHAT, client=self._client
+            engine=engine,
+            anthology=anthology,
+            platform=CHAT,
+            client=self._client,
+            metrics=metrics,
         )
 
     async def show_daily(self) -> None:

@@ -23,6 +23,7 @@ from bot.discord.menu import COMMAND_BY_MENU, form_for
 from bot.discord.ticket import Tickets
 from bot.inbox import Inbox
 from bot.language import language_of
+from bot.metrics import Metrics
 
 STORE_S = 1.0
 """How long Redis may take before an interaction is acknowledged all the same."""
@@ -62,7 +63,7 @@ class DiscordClient(discord.Client):
     The library acknowledges interactions and shows forms for us; it does not read them.
     """
 
-    def __init__(self, *, inbox: Inbox, tickets: Tickets) -> None:
+    def __init__(self, *, inbox: Inbox, tickets: Tickets, metrics: Metrics) -> None:
         """Keep what comes in `inbox`, and what it takes to answer it in `tickets`."""
         super().__init__(
             intents=discord.Intents.none(),
@@ -70,6 +71,7 @@ class DiscordClient(discord.Client):
             allowed_mentions=discord.AllowedMentions.none(),
             max_messages=None,
             max_ratelimit_timeout=LONGEST_WAIT_S,
+            http_trace=_counting(metrics),
         )
         self._inbox = inbox
         self._tickets = tickets
@@ -139,6 +141,23 @@ class DiscordClient(discord.Client):
             # The library's readers promise nothing about what they raise, and say what they read.
             return f"unsure: {type(error).__name__}"
         return "asked" if form is not None else "yes"
+
+
+def _counting(metrics: Metrics) -> aiohttp.TraceConfig:
+    """Counts each request that the library makes, also those that it makes again by itself."""
+
+    async def answered(
+        _session: object, _context: object, ended: aiohttp.TraceRequestEndParams
+    ) -> None:
+        metrics.count_request(ended.response.status)
+
+    async def failed(_session: object, _context: object, _error: object) -> None:
+        metrics.count_request(None)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    trace.on_request_exception.append(failed)
+    return trace
 
 
 def _form_for(raw: dict[str, Any]) -> Modal | None:

@@ -128,7 +128,8 @@ class DiscordSender:
         """One line a day for a channel that we may not write in."""
         key = keys.refused(PLATFORM, chat)
         if await mark_once(self._redis, key, ttl_s=keys.REFUSED_TTL_S):
-            log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
+            # Which it is, whoever dispatches the message has told the log.
+            log.warning("! the chat refuses us", action="send.forbidden")
 
 
 def _is_follow_up(message: Message, ticket: Ticket | None) -> bool:

@@ -1,9 +1,10 @@
 """`python -m bot discord`: start up, serve for as long as the lease is ours, shut down."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from discord import ConnectionClosed, LoginFailure
@@ -32,8 +33,10 @@ from bot.lease import Lease
 from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.message import Incoming, Tap
+from bot.metrics import Box, Metrics
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.together import together
@@ -73,15 +76,18 @@ async def serve(settings: BotSettings) -> None:
         anthology = await stack.enter_async_context(
             Anthology.open(settings.anthology_url, pseudonyms)
         )
+        metrics = Metrics(PLATFORM)
         if settings.listen is not None:
-            app = App(Health(redis, anthology).routes)
+            app = App(Health(redis=redis, anthology=anthology, metrics=metrics).routes)
             await stack.enter_async_context(listening(settings.listen, app))
         await asyncio.to_thread(load_tables)
         service = _Service(
             settings=settings,
             redis=redis,
             anthology=anthology,
+            pseudonyms=pseudonyms,
             limits=Limits(settings, pseudonyms),
+            metrics=metrics,
             words=words,
             token=settings.discord_token.get_secret_value(),
             easel=stack.enter_context(Easel(settings.card_font)),
@@ -96,14 +102,16 @@ class _Service:
     settings: BotSettings
     redis: Redis
     anthology: Anthology
+    pseudonyms: Pseudonyms
     limits: Limits
+    metrics: Metrics
     words: Filter
     token: str
     easel: Easel
 
     async def run(self) -> None:
         """Serve whenever no other process does, until cancelled."""
-        lease = Lease(self.redis, PLATFORM)
+        lease = Lease(self.redis, self.metrics)
         while True:
             await lease.take()
             try:
@@ -119,8 +127,10 @@ class _Service:
 
     async def _serve(self) -> None:
         """Run what carries an interaction to its answer."""
-        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM)
-        engine, anthology, tickets = WatchfulEngine(self.redis), self.anthology, Tickets(self.redis)
+        anthology, metrics, tickets = self.anthology, self.metrics, Tickets(self.redis)
+        inbox, engine = Inbox(self.redis, PLATFORM), WatchfulEngine(self.redis)
+        dropped = partial(metrics.count_buried, Box.OUTBOX)
+        outbox = Outbox(self.redis, PLATFORM, on_drop=dropped)
         tallies = Tallies(redis=self.redis, platform=PLATFORM, anthology=anthology, outbox=outbox)
         desk = make_desk(
             engine=engine,
@@ -132,6 +142,7 @@ class _Service:
             client=PLATFORM,
             words=self.words,
             zone=self.settings.zone,
+            metrics=metrics,
             curators=self.settings.curator_names,
             card_label=self.settings.card_label,
             bot_name=ADDRESSEE,
@@ -146,16 +157,34 @@ class _Service:
             door=Door(self.settings.served, answers_each=True),
             hooks={},
             tell=_show_thinking,
+            metrics=metrics,
         )
         deliverer = Deliverer(
-            engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
+            engine=engine,
+            anthology=anthology,
+            outbox=outbox,
+            client=PLATFORM,
+            words=self.words,
+            metrics=metrics,
         )
-        async with _open_client(self.token, inbox, tickets) as client:
+        new_client = partial(DiscordClient, inbox=inbox, tickets=tickets, metrics=metrics)
+        async with _open_client(self.token, new_client) as client:
             sender = DiscordSender(client, tickets, self.redis, self.easel)
             dispatcher = Dispatcher(
-                outbox=outbox, sender=sender, anthology=anthology, halt=Halt(self.redis, PLATFORM)
+                outbox=outbox,
+                sender=sender,
+                anthology=anthology,
+                halt=Halt(self.redis, PLATFORM),
+                metrics=metrics,
+                pseudonyms=self.pseudonyms,
             )
-            poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
+            poster = Poster(
+                engine=engine,
+                anthology=anthology,
+                platform=PLATFORM,
+                client=PLATFORM,
+                metrics=metrics,
+            )
             log.info("serving", action="start", bot=str(client.user))
             await together(
                 _connect(client),
@@ -217,17 +246,19 @@ async def _stay_connected(client: DiscordClient) -> None:
 
 
 @asynccontextmanager
-async def _open_client(token: str, inbox: Inbox, tickets: Tickets) -> AsyncIterator[DiscordClient]:
+async def _open_client(
+    token: str, new_client: Callable[[], DiscordClient]
+) -> AsyncIterator[DiscordClient]:
     """The library's client, known to Discord, however long that takes.
 
     Raises:
         TokenRefusedError: it is known to nobody.
     """
-    client = DiscordClient(inbox=inbox, tickets=tickets)
+    client = new_client()
     while not await _log_in(client, token):
         await client.close()
         await asyncio.sleep(_START_AGAIN_S)
-        client = DiscordClient(inbox=inbox, tickets=tickets)
+        client = new_client()
     try:
         yield client
     finally:

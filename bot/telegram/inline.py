@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
+from structlog.contextvars import bound_contextvars
 from telegram import (
     Bot,
     InlineQueryResultArticle,
@@ -115,11 +116,12 @@ class InlineDesk:
     async def _answer_all(self) -> None:
         while True:
             question = await self._waiting.get()
-            try:
-                await self._answer(question)
-            except Exception as error:
-                # Only its name: an error's text may quote what a person wrote.
-                log.warning("! inline", action="inline.failed", error=type(error).__name__)
+            with bound_contextvars(cause=question.cause):
+                try:
+                    await self._answer(question)
+                except Exception as error:
+                    # Only its name: an error's text may quote what a person wrote.
+                    log.warning("! inline", action="inline.failed", error=type(error).__name__)
 
     async def _answer(self, question: InlineQuestion) -> None:
         request = self._understood(question)

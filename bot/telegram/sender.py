@@ -229,7 +229,8 @@ class TelegramSender:
         """One line a day for a chat that blocked us or threw us out."""
         key = keys.refused(PLATFORM, chat)
         if await mark_once(self._redis, key, ttl_s=keys.REFUSED_TTL_S):
-            log.warning("! the chat refuses us", action="send.forbidden", chat=chat)
+            # Which it is, whoever dispatches the message has told the log.
+            log.warning("! the chat refuses us", action="send.forbidden")
 
 
 def _reply_to(message: int | None) -> ReplyParameters | None:

@@ -14,7 +14,6 @@ import structlog
 from redis.asyncio import Redis
 from telegram import Bot
 from telegram.error import InvalidToken, NetworkError, RetryAfter
-from telegram.request import HTTPXRequest
 
 from bot.answering import make_desk
 from bot.anthology import Anthology
@@ -34,6 +33,7 @@ from bot.lease import Lease
 from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.message import Departure
+from bot.metrics import Box, Metrics
 from bot.moderation import Filter, open_filter
 from bot.outbox import Outbox
 from bot.porter import Porter
@@ -48,6 +48,7 @@ from bot.telegram.inline import InlineDesk
 from bot.telegram.menus import publish
 from bot.telegram.sender import TelegramSender
 from bot.telegram.shape import fit
+from bot.telegram.transport import CountedClient, CountedRequest
 from bot.telegram.updates import PLATFORM, AdminsChanged, InlineQuestion, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.together import together
@@ -86,11 +87,13 @@ async def serve(settings: BotSettings) -> None:
         anthology = await stack.enter_async_context(
             Anthology.open(settings.anthology_url, pseudonyms)
         )
+        metrics = Metrics(PLATFORM)
         if settings.listen_address is not None:
-            app = _app(settings, redis, anthology)
+            health = Health(redis=redis, anthology=anthology, metrics=metrics)
+            app = _app(settings, redis, health)
             await stack.enter_async_context(listening(settings.listen_address, app))
-        bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api))
-        http = await stack.enter_async_context(_open_http(token, settings.telegram_api))
+        bot = await stack.enter_async_context(_open_bot(token, settings.telegram_api, metrics))
+        http = await stack.enter_async_context(_open_http(token, settings.telegram_api, metrics))
         await publish(bot, redis, settings.curator_names)
         await asyncio.to_thread(load_tables)
         log.info("serving", action="start", bot=bot.username)
@@ -103,14 +106,15 @@ async def serve(settings: BotSettings) -> None:
             words=words,
             bot=bot,
             http=http,
+            metrics=metrics,
             easel=stack.enter_context(Easel(settings.card_font)),
         )
         await service.run()
 
 
-def _app(settings: BotSettings, redis: Redis, anthology: Anthology) -> App:
+def _app(settings: BotSettings, redis: Redis, health: Health) -> App:
     """What is answered whether or not this process leads."""
-    routes = dict(Health(redis, anthology).routes)
+    routes = dict(health.routes)
     if settings.webhook_url is not None:
         secret = settings.webhook_secret.get_secret_value()
         routes |= Webhook(Inbox(redis, PLATFORM), secret).routes
@@ -129,11 +133,12 @@ class _Service:
     words: Filter
     bot: Bot
     http: httpx.AsyncClient
+    metrics: Metrics
     easel: Easel
 
     async def run(self) -> None:
         """Serve whenever no other process does, until cancelled."""
-        lease = Lease(self.redis, PLATFORM)
+        lease = Lease(self.redis, self.metrics)
         while True:
             await lease.take()
             try:
@@ -150,8 +155,10 @@ class _Service:
 
     async def _lead(self, lease: Lease) -> None:
         """Run the tasks that carry an update to its answer, until one of them ends."""
-        inbox, outbox = Inbox(self.redis, PLATFORM), Outbox(self.redis, PLATFORM, fit=fit)
-        anthology, bot, halt = self.anthology, self.bot, Halt(self.redis, PLATFORM)
+        anthology, bot, metrics = self.anthology, self.bot, self.metrics
+        inbox, halt = Inbox(self.redis, PLATFORM), Halt(self.redis, PLATFORM)
+        dropped = partial(metrics.count_buried, Box.OUTBOX)
+        outbox = Outbox(self.redis, PLATFORM, fit=fit, on_drop=dropped)
         sender = TelegramSender(bot, self.redis, self.easel)
         typing = Typing(sender, halt)
         engine = AttendedEngine(self.redis, typing)
@@ -167,6 +174,7 @@ class _Service:
             client=PLATFORM,
             words=self.words,
             zone=self.settings.zone,
+            metrics=metrics,
             curators=self.settings.curator_names,
             card_label=self.settings.card_label,
             bot_name=bot.username,
@@ -192,16 +200,35 @@ class _Service:
             door=door,
             hooks={
                 AdminsChanged: company.forget,
-                Departure: _note_departure,
+                Departure: self._note_departure,
                 InlineQuestion: inline.note,
             },
             tell=porter.tell,
+            metrics=metrics,
         )
         deliverer = Deliverer(
-            engine=engine, anthology=anthology, outbox=outbox, client=PLATFORM, words=self.words
+            engine=engine,
+            anthology=anthology,
+            outbox=outbox,
+            client=PLATFORM,
+            words=self.words,
+            metrics=metrics,
         )
-        dispatcher = Dispatcher(outbox=outbox, sender=sender, anthology=anthology, halt=halt)
-        poster = Poster(engine=engine, anthology=anthology, platform=PLATFORM, client=PLATFORM)
+        dispatcher = Dispatcher(
+            outbox=outbox,
+            sender=sender,
+            anthology=anthology,
+            halt=halt,
+            metrics=metrics,
+            pseudonyms=self.pseudonyms,
+        )
+        poster = Poster(
+            engine=engine,
+            anthology=anthology,
+            platform=PLATFORM,
+            client=PLATFORM,
+            metrics=metrics,
+        )
         await together(
             lease.keep(),
             engine.watch(),
@@ -226,6 +253,9 @@ class _Service:
             secret = self.settings.webhook_secret.get_secret_value()
             await Registration(self.bot, url=url, secret=secret).run()
 
+    async def _note_departure(self, departure: Departure) -> None:
+        log.info("← left", action="chat.left", chat=self.pseudonyms.of(departure.chat))
+
 
 async def _tell(porter: Porter, bot: Bot, update: dict[str, Any]) -> None:
     """Have the sender of a raw update told that the poet rests; what cannot be read is nobody's."""
@@ -233,19 +263,17 @@ async def _tell(porter: Porter, bot: Bot, update: dict[str, Any]) -> None:
         await porter.tell(read_update(json.dumps(update).encode(), bot))
 
 
-async def _note_departure(departure: Departure) -> None:
-    log.info("← left", action="chat.left", chat=departure.chat)
-
-
 @asynccontextmanager
-async def _open_bot(token: str, api: str) -> AsyncIterator[Bot]:
+async def _open_bot(token: str, api: str, metrics: Metrics) -> AsyncIterator[Bot]:
     """The library's bot, known to Telegram."""
     # Without it the library warns about every wait that Telegram asks for.
     os.environ.setdefault("PTB_TIMEDELTA", "1")
     bot = Bot(
         token,
         base_url=f"{api}/bot",
-        request=HTTPXRequest(connection_pool_size=_CONNECTIONS, read_timeout=_READ_TIMEOUT_S),
+        request=CountedRequest(
+            metrics, connection_pool_size=_CONNECTIONS, read_timeout=_READ_TIMEOUT_S
+        ),
     )
     try:
         await _insist(bot.initialize)
@@ -274,9 +302,10 @@ async def _insist(ask: Callable[[], Awaitable[object]]) -> None:
 
 
 @asynccontextmanager
-async def _open_http(token: str, api: str) -> AsyncIterator[httpx.AsyncClient]:
+async def _open_http(token: str, api: str, metrics: Metrics) -> AsyncIterator[httpx.AsyncClient]:
     """A client for updates alone: a long poll must not hold up what we send."""
-    async with httpx.AsyncClient(
+    async with CountedClient(
+        metrics,
         base_url=f"{api}/bot{token}/",
         timeout=httpx.Timeout(_READ_TIMEOUT_S, read=POLL_S + _READ_TIMEOUT_S),
     ) as http:

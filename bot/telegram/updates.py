@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from telegram import (
     Bot,
@@ -22,7 +22,7 @@ from telegram.constants import ChatMemberStatus, ChatType
 
 from bot.inbox import UnreadableUpdateError
 from bot.language import Language, language_of
-from bot.message import Address, Arrival, Departure, Incoming, Migration, Reaction, Tap
+from bot.message import Address, Arrival, Departure, Incoming, Migration, Reaction, Tap, UpdateKind
 from engine.verse.script import is_han
 
 PLATFORM = "telegram"
@@ -41,6 +41,9 @@ _ADMINS = frozenset({ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR})
 class AdminsChanged:
     """Somebody began or ceased to run a chat."""
 
+    kind: ClassVar = UpdateKind.MEMBERSHIP
+    cause: str
+    """What makes it unique."""
     chat: str
     """The chat."""
 
@@ -49,6 +52,9 @@ class AdminsChanged:
 class InlineQuestion:
     """What somebody typed after the bot's name, in a chat that the bot need not be in."""
 
+    kind: ClassVar = UpdateKind.QUERY
+    cause: str
+    """What makes it unique."""
     id: str
     """Telegram's name for it, under which it is answered."""
     text: str
@@ -61,6 +67,11 @@ class InlineQuestion:
 
 Event = Incoming | Tap | Reaction | Migration | Arrival | Departure | AdminsChanged | InlineQuestion
 """All that an update can mean."""
+
+
+def cause_of(update_id: int) -> str:
+    """What follows from an update is known under this."""
+    return f"tg:{update_id}"
 
 
 def chat_name(chat_id: int) -> str:
@@ -100,7 +111,11 @@ def read_update(raw: bytes, bot: Bot) -> Event | None:
 
 def _message(update_id: int, message: Message) -> Incoming | Migration | None:
     if message.migrate_to_chat_id is not None:
-        return Migration(old=chat_name(message.chat_id), new=chat_name(message.migrate_to_chat_id))
+        return Migration(
+            cause=cause_of(update_id),
+            old=chat_name(message.chat_id),
+            new=chat_name(message.migrate_to_chat_id),
+        )
     # What an inline bot wrote, be it this one, is said to nobody; and what Telegram copies from a
     # channel to its discussion group was answered in the channel.
     if message.text is None or message.via_bot is not None or message.is_automatic_forward:
@@ -111,7 +126,7 @@ def _message(update_id: int, message: Message) -> Incoming | Migration | None:
 def _incoming(update_id: int, message: Message, text: str) -> Incoming:
     direct = message.chat.type == ChatType.PRIVATE
     return Incoming(
-        cause=f"tg:{update_id}",
+        cause=cause_of(update_id),
         address=Address(
             chat=chat_name(message.chat_id),
             # Outside forums the field names a thread of replies, in which nobody can send.
@@ -144,7 +159,7 @@ def _tap(update_id: int, query: CallbackQuery) -> Tap:
     # by way of another bot's keyboard it tells neither.
     message = query.message
     return Tap(
-        cause=f"tg:{update_id}",
+        cause=cause_of(update_id),
         address=Address(
             chat=chat_name(message.chat.id if message else query.from_user.id),
             thread=_topic(message),
@@ -170,7 +185,7 @@ def _reaction(update_id: int, reaction: MessageReactionUpdated) -> Reaction | No
     if reaction.user is None:
         return None
     return Reaction(
-        cause=f"tg:{update_id}",
+        cause=cause_of(update_id),
         address=Address(chat=chat_name(reaction.chat.id)),
         message=reaction.message_id,
         person=person_name(reaction.user.id),
@@ -185,8 +200,9 @@ def _vote(reactions: Iterable[ReactionType]) -> int | None:
     return votes.pop() if len(votes) == 1 else None
 
 
-def _inline(_update_id: int, query: InlineQuery) -> InlineQuestion:
+def _inline(update_id: int, query: InlineQuery) -> InlineQuestion:
     return InlineQuestion(
+        cause=cause_of(update_id),
         id=query.id,
         text=query.query.encode(errors="ignore").decode(),
         person=person_name(query.from_user.id),
@@ -195,25 +211,26 @@ def _inline(_update_id: int, query: InlineQuery) -> InlineQuestion:
 
 
 def _own_membership(
-    _update_id: int, changed: ChatMemberUpdated
+    update_id: int, changed: ChatMemberUpdated
 ) -> Arrival | Departure | AdminsChanged | None:
     """What became of the bot itself in a chat."""
     was, is_now = _is_there(changed.old_chat_member), _is_there(changed.new_chat_member)
     if was and not is_now:
-        return Departure(chat=chat_name(changed.chat.id))
+        return Departure(cause=cause_of(update_id), chat=chat_name(changed.chat.id))
     if is_now and not was:
         return Arrival(
+            cause=cause_of(update_id),
             address=Address(chat=chat_name(changed.chat.id)),
             language=language_of(changed.from_user.language_code),
         )
-    return _membership(_update_id, changed)
+    return _membership(update_id, changed)
 
 
-def _membership(_update_id: int, changed: ChatMemberUpdated) -> AdminsChanged | None:
+def _membership(update_id: int, changed: ChatMemberUpdated) -> AdminsChanged | None:
     """What became of a member of a chat; Telegram says it where the bot is an admin."""
     if _ADMINS.isdisjoint({changed.old_chat_member.status, changed.new_chat_member.status}):
         return None
-    return AdminsChanged(chat=chat_name(changed.chat.id))
+    return AdminsChanged(cause=cause_of(update_id), chat=chat_name(changed.chat.id))
 
 
 def _is_there(member: ChatMember) -> bool:

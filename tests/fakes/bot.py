@@ -4,13 +4,17 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from bot.settings import BotSettings
 from bot.telegram.service import serve
 from tests.fakes import discord, telegram
+
+Service = Callable[[BotSettings], Coroutine[Any, Any, None]]
+"""Serves a platform until cancelled."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +38,11 @@ def environment(**ours: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(settings: BotSettings) -> AsyncIterator[asyncio.Task[None]]:
-    """The bot on Telegram, in this process."""
-    task = asyncio.create_task(serve(settings))
+async def serving(
+    settings: BotSettings, service: Service = serve
+) -> AsyncIterator[asyncio.Task[None]]:
+    """The bot on Telegram, or whatever `service` serves, in this process."""
+    task = asyncio.create_task(service(settings))
     try:
         yield task
     finally:

@@ -21,6 +21,7 @@ from bot.anthology.chats import ChatSettings
 from bot.daily import Poster
 from bot.language import Language
 from bot.message import Address
+from bot.metrics import Metrics
 from bot.settings import BotSettings
 from bot.timetable import moment_of
 from engine.client import EngineClient
@@ -76,6 +77,7 @@ def poster_of(anthology, redis, clock):
         anthology=anthology,
         platform=PLATFORM,
         client=PLATFORM,
+        metrics=Metrics(PLATFORM),
         clock=clock,
     )
 

@@ -18,6 +18,7 @@ from bot.language import Language, Script
 from bot.leftovers import Leftovers
 from bot.limits import Limits
 from bot.message import Address, Incoming
+from bot.metrics import Metrics
 from bot.moderation import TRIES_AGAIN, Filter
 from bot.outbox import Outbox
 from bot.pseudonyms import Pseudonyms
@@ -77,6 +78,7 @@ def deliverer(redis, anthology):
         outbox=Outbox(redis, CLIENT),
         client=CLIENT,
         words=WORDS,
+        metrics=Metrics(CLIENT),
     )
 
 
@@ -172,6 +174,7 @@ async def test_a_full_lane_ends_the_tries(redis, anthology):
         outbox=Outbox(redis, CLIENT),
         client=CLIENT,
         words=WORDS,
+        metrics=Metrics(CLIENT),
     )
     async with fake_engine(redis, answer=written(lambda _: False)):
         await EngineClient(redis).put(the_job())

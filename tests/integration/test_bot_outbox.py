@@ -23,11 +23,14 @@ from bot.errors import (
 )
 from bot.language import Language
 from bot.message import Address, Message
+from bot.metrics import Metrics
 from bot.outbox import Outbox
 from bot.pseudonyms import Pseudonyms
+from bot.trace import Trace
 from tests.fakes.waiting import until
 
 PLATFORM = "test"
+PSEUDONYMS = Pseudonyms(b"test")
 
 
 def a_message(number, chat="test:1"):
@@ -72,7 +75,7 @@ def outbox(redis):
 @pytest.fixture
 async def anthology(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path / 'anthology.sqlite3'}"
-    async with Anthology.open(url, Pseudonyms(b"test")) as opened:
+    async with Anthology.open(url, PSEUDONYMS) as opened:
         yield opened
 
 
@@ -87,6 +90,8 @@ def a_dispatcher(redis, sender, anthology):
         sender=sender,
         anthology=anthology,
         halt=Halt(redis, PLATFORM),
+        metrics=Metrics(PLATFORM),
+        pseudonyms=PSEUDONYMS,
     )
 
 
@@ -112,6 +117,29 @@ async def drained(redis):
 async def test_a_message_put_twice_is_shown_once(redis, outbox, sender, anthology):
     for _ in range(2):
         await outbox.put(a_message(1))
+    async with dispatching(redis, sender, anthology):
+        await drained(redis)
+    assert sender.shown == [("test:1", "t:1")]
+
+
+async def test_of_an_answer_in_parts_the_last_ends_it_and_an_older_bot_reads_each(redis):
+    def in_two(message):
+        return [replace(message, id=f"{message.id}/{number}") for number in (1, 2)]
+
+    outbox = Outbox(redis, PLATFORM, fit=in_two)
+    trace = Trace(cause="t:1", came_ms=1)
+    await outbox.put(a_message(1), trace)
+    await outbox.put(a_message(2))
+    letters = await Outbox(redis, PLATFORM).take(9)
+    assert [letter.trace for letter in letters] == [None, trace, None, None]
+    assert [letter.cause for letter in letters] == ["t:1", "t:1", "t:2", "t:2"]
+    for letter in letters:
+        # The field as it was before there were traces.
+        assert Message.from_json(letter.entry.fields[b"message"]) == letter.message
+
+
+async def test_what_a_bot_without_traces_left_is_shown(redis, sender, anthology):
+    await redis.xadd(keys.outbox(PLATFORM), {"message": a_message(1).to_json()})
     async with dispatching(redis, sender, anthology):
         await drained(redis)
     assert sender.shown == [("test:1", "t:1")]

@@ -17,6 +17,7 @@ from bot.anthology import Anthology
 from bot.errors import AnthologyError, TokenRefusedError
 from bot.health import Health
 from bot.inbox import Inbox
+from bot.metrics import Metrics
 from bot.telegram.service import serve
 from bot.telegram.updates import KINDS
 from bot.telegram.webhook import MAX_CONNECTIONS, Webhook
@@ -442,8 +443,9 @@ async def test_a_token_revoked_before_the_webhook_was_set_ends_the_bot(
 
 @asynccontextmanager
 async def health(redis, anthology, port):
+    asked = Health(redis=redis, anthology=anthology, metrics=Metrics(PLATFORM))
     async with (
-        listening(f"127.0.0.1:{port}", App(Health(redis, anthology).routes)),
+        listening(f"127.0.0.1:{port}", App(asked.routes)),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
     ):
         yield http

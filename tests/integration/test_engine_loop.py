@@ -19,7 +19,9 @@ from engine.routes import Lineup
 from engine.runner import Runner
 from engine.verse.checker import check
 from engine.verse.forms import FormName
+from tests.fakes.bot import serving as bot_serving
 from tests.fakes.jobs import a_job
+from tests.fakes.logbook import about, line_of, logged_lines
 from tests.fakes.models import job, write_model
 from tests.fakes.waiting import until
 
@@ -68,6 +70,25 @@ async def collect(client, count):
                 outcomes[delivery.outcome.job_id] = delivery.outcome
                 await client.done(delivery)
     return outcomes
+
+
+async def test_one_id_follows_a_poem_from_the_update_through_the_engine_to_the_message(
+    redis, champions, fake, settings
+):
+    with logged_lines() as lines:
+        async with serving(redis, champions), bot_serving(settings):
+            update = await fake.say("/poem 五绝", chat_id=1_234_567)
+            answered = await line_of(lines, "update.answered")
+    story = about(lines, f"tg:{update}")
+    # A model with random weights may have to try again.
+    stages = [line["action"] for line in story if line["action"] != "poem.refused"]
+    assert stages == ["request", "job.finished", "update.answered"]
+    told = {name: answered[name] for name in ("platform", "command", "kind", "fate")}
+    assert told == {"platform": "telegram", "command": "poem", "kind": "poem", "fate": "shown"}
+    parts = [answered[f"{stage}_ms"] for stage in ("decide", "write", "show")]
+    assert parts[1] > 0
+    assert abs(sum(parts) - answered["took_ms"]) <= 3
+    assert "1234567" not in str(lines)
 
 
 async def test_jobs_of_all_forms_and_cells_become_poems(redis, champions):

@@ -54,7 +54,7 @@ def test_a_post_in_a_channel_has_no_person_and_is_read_all_the_same():
 
 def test_a_group_that_moved_says_where_to():
     update = message_update(5, None, chat_id=-7, migrate_to_chat_id=-100_7)
-    assert read(update) == Migration(old="telegram:-7", new="telegram:-1007")
+    assert read(update) == Migration(cause="tg:5", old="telegram:-7", new="telegram:-1007")
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,14 @@ def membership(kind, was, now):
 
 @pytest.mark.parametrize(("was", "now"), [("member", "kicked"), ("member", "left")])
 def test_where_the_bot_is_no_longer_it_departed(was, now):
-    assert read(membership("my_chat_member", was, now)) == Departure(chat="telegram:-7")
+    assert read(membership("my_chat_member", was, now)) == Departure(
+        cause="tg:5", chat="telegram:-7"
+    )
 
 
 @pytest.mark.parametrize(("was", "now"), [("left", "member"), ("kicked", "member")])
 def test_where_the_bot_is_now_it_arrived(was, now):
-    arrived = Arrival(address=Address(chat="telegram:-7"), language=Language.ZH)
+    arrived = Arrival(cause="tg:5", address=Address(chat="telegram:-7"), language=Language.ZH)
     assert read(membership("my_chat_member", was, now)) == arrived
 
 

@@ -1,4 +1,4 @@
-"""docs/admins.md names every metric of engine and trainer, and no other."""
+"""docs/admins.md names every metric of bot, engine and trainer, and no other."""
 
 from types import SimpleNamespace
 
@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
+from bot.metrics import Metrics
 from engine.figures import QueueCollector
 from engine.gauges import Gauges as EngineGauges
 from engine.metrics import new_registry
@@ -33,3 +34,8 @@ def test_the_engine_s_metrics_are_all_in_the_manual():
 def test_the_trainer_s_metrics_are_all_in_the_manual():
     own = names_in(TrainerGauges().registry) - names_in(new_registry())
     assert documented_metrics("What the trainer tells") == own
+
+
+def test_the_bot_s_metrics_are_all_in_the_manual():
+    own = names_in(Metrics("telegram").registry) - names_in(new_registry())
+    assert documented_metrics("What the bot tells") == own
