@@ -1,4 +1,4 @@
-"""`python -m bot console`, `telegram`, `discord` and `ratings`."""
+"""`python -m bot console`, `telegram`, `discord`, `doctor` and `ratings`."""
 
 import asyncio
 import os
@@ -27,12 +27,13 @@ ratings = typer.Typer(no_args_is_help=True, help="The ratings that the model lea
 app.add_typer(ratings, name="ratings")
 
 
+Lang = Annotated[str | None, typer.Option(help="zh, zh-Hant or en; by default that of the locale.")]
+
+
 @app.command()
 def console(
     once: Annotated[str | None, typer.Option(help="Answer this one line and leave.")] = None,
-    lang: Annotated[
-        str | None, typer.Option(help="zh, zh-Hant or en; by default that of the locale.")
-    ] = None,
+    lang: Lang = None,
     save_cards: Annotated[
         Path | None, typer.Option(help="The folder to save cards in; by default one in YUEFU_DATA.")
     ] = None,
@@ -69,6 +70,22 @@ def discord() -> None:
     logs.configure(level=settings.log_level, secrets=settings.secrets)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(settings))
+
+
+@app.command()
+def doctor(
+    lang: Lang = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Look at all that Yuefu stands on, and say what to do about it; changes nothing.
+
+    Ends with 1 if something has to be put right.
+    """
+    from bot.doctor.report import run  # noqa: PLC0415
+
+    if not run(language_of(lang or _locale()), as_json=as_json):
+        raise typer.Exit(1)
 
 
 @ratings.command()

