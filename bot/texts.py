@@ -1317,6 +1317,11 @@ DOCTOR_NEEDS_SETTING = Text(
     zh_hant="沒有查：要先改好 {variable}。",
     en="Not checked: {variable} has to be right first.",
 )
+DOCTOR_NOT_ALLOWED = Text(
+    zh="没有查：Redis 的这个用户不许看。",
+    zh_hant="沒有查：Redis 的這個使用者不許看。",
+    en="Not checked: this user of Redis may not see it.",
+)
 WHY_REFUSED = Text(
     zh="那里没有服务在听",
     zh_hant="那裡沒有服務在聽",

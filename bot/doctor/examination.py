@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
+from redis.exceptions import NoPermissionError
+
 from bot import texts
 from bot.doctor import (
     agreement,
@@ -89,18 +91,22 @@ def _redis_checks(case: Case, server: Server) -> Iterator[tuple[str, Awaitable[l
     yield "engines.alive", engines.check_engines(server)
     yield "engines.dead", engines.check_dead(server)
     yield "clock.redis", clock.check_clock(server)
-    for platform in served(case):
+    for platform in served(case, server):
         yield f"redis.rights.{platform}", rights.check_rights(server, platform)
         yield f"engines.updates.{platform}", engines.check_dead_updates(server, platform)
 
 
-def served(case: Case) -> list[str]:
-    """The platforms that these settings serve; the console where there is no token."""
+def served(case: Case, server: Server) -> list[str]:
+    """The platforms that are served with these settings.
+
+    Without a token that is the console, unless Redis knows us as another process.
+    """
     tokens = {
         "telegram": case.settings.telegram_token,
         "discord": case.settings.discord_token,
     }
-    return [platform for platform, token in tokens.items() if token is not None] or ["console"]
+    served = [platform for platform, token in tokens.items() if token is not None]
+    return served or (["console"] if server.user == redis_server.USUAL_USER else [])
 
 
 def _unasked(case: Case) -> list[Finding]:
@@ -120,6 +126,8 @@ async def guarded(
     try:
         async with asyncio.timeout(limit_s):
             return await check
+    except NoPermissionError:
+        return [skipped(name, texts.DOCTOR_NOT_ALLOWED)]
     except TimeoutError:
         said, remedy = texts.DOCTOR_LATE, texts.DOCTOR_LATE_DO
         return [warning(name, said, remedy, seconds=f"{limit_s:.0f}")]

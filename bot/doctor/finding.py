@@ -50,7 +50,7 @@ class Finding:
 
     def _fill(self, text: Text, language: Language) -> str:
         values = {
-            name: value.say(language) if isinstance(value, Text) else value
+            name: value.say(language, **self.values) if isinstance(value, Text) else value
             for name, value in self.values.items()
         }
         return text.say(language, **values)

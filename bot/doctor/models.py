@@ -27,9 +27,14 @@ _COMPLAINT = re.compile(r"^error: ", re.MULTILINE)
 _NO_MODEL = re.compile(rf"no ({'|'.join(Cell)}) model is installed")
 
 
+def has_engine() -> bool:
+    """Whether what an engine needs is installed here."""
+    return importlib.util.find_spec("torch") is not None
+
+
 async def check_models(case: Case) -> list[Finding]:
     """The champion of each cell that has one, and the disk they are on."""
-    if importlib.util.find_spec("torch") is None:
+    if not has_engine():
         return [skipped("models.champions", texts.MODELS_ELSEWHERE)]
     if missing := case.needs("models.champions", *EngineSettings.model_fields):
         return missing

@@ -31,12 +31,14 @@ from engine import embedded
 SLOW_MS = 20.0
 """A poem takes some ten round trips, and nobody shall feel them."""
 
+USUAL_USER = "default"
+"""Who everybody is to a server that knows no users."""
+
 _OLDEST = 7
 _ROUND_TRIPS = 5
 _FULL = 0.9
 _REFUSED = (AuthenticationError, AuthorizationError)
 _UNASKED = (NoPermissionError, ResponseError)
-_USUAL_USER = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ def _client(url: str, *, is_own: bool) -> Server:
         place=Place(host=parts.get("host", "localhost"), port=parts.get("port"))
         if "path" not in parts
         else Place(host=""),
-        user=parts.get("username") or _USUAL_USER,
+        user=parts.get("username") or USUAL_USER,
         password=bool(parts.get("password")),
         encrypted=parts.get("connection_class") is SSLConnection,
         is_own=is_own,
