@@ -1342,6 +1342,21 @@ WHY_ENCRYPTION = Text(
     zh_hant="加密沒有談成：憑證不對，或者只有一邊用 TLS",
     en="no encryption could be agreed on: the certificate is wrong, or only one side speaks TLS",
 )
+WHY_SILENT_TO_TLS = Text(
+    zh="过了 {seconds} 秒没有回答；也许它不用 TLS，那就写 redis://",
+    zh_hant="過了 {seconds} 秒沒有回答；也許它不用 TLS，那就寫 redis://",
+    en="no answer within {seconds} s; perhaps it speaks no TLS, then write redis://",
+)
+WHY_HUNG_UP = Text(
+    zh="它一听就挂断",
+    zh_hant="它一聽就結束通話",
+    en="it hangs up at once",
+)
+WHY_HUNG_UP_ON_PLAIN = Text(
+    zh="它一听就挂断；也许它只用 TLS，那就写 rediss://",
+    zh_hant="它一聽就結束通話；也許它只用 TLS，那就寫 rediss://",
+    en="it hangs up at once; perhaps it speaks TLS only, then write rediss://",
+)
 
 # --- … of settings --------------------------------------------------------------------------
 
@@ -1686,6 +1701,16 @@ REDIS_REFUSES_DO = Text(
     "器重讀。",
     en="Compare YUEFU_REDIS_URL with the server's users.acl (deploy/secrets.sh makes both), "
     "and have the server read it again.",
+)
+REDIS_NO_DATABASE = Text(
+    zh="{place} 的 Redis 没有第 {number} 号库。",
+    zh_hant="{place} 的 Redis 沒有第 {number} 號庫。",
+    en="Redis at {place} has no database {number}.",
+)
+REDIS_NO_DATABASE_DO = Text(
+    zh="让 YUEFU_REDIS_URL 以 /0 结尾。",
+    zh_hant="讓 YUEFU_REDIS_URL 以 /0 結尾。",
+    en="Have YUEFU_REDIS_URL end in /0.",
 )
 REDIS_OLD = Text(
     zh="{server} {version} 太旧。",

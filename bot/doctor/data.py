@@ -13,6 +13,8 @@ LOW = 1 << 30
 """Bytes left on a disk below which somebody should look."""
 FULL = 100 << 20
 """Bytes left below which it will soon be too late."""
+SHARE = 0.1
+"""A disk of which more than this is left is not low, however small it is: that was meant so."""
 
 _KEY_MIN = 16
 _UNITS = ("B", "KB", "MB", "GB")
@@ -52,9 +54,9 @@ def existing(path: Path) -> Path:
 
 def check_disk(name: str, path: Path) -> Finding:
     """How much room the disk has that a path is on, or will be."""
-    free = shutil.disk_usage(existing(path)).free
-    values = {"path": path, "free": size(free)}
-    if free >= LOW:
+    usage = shutil.disk_usage(existing(path))
+    free, values = usage.free, {"path": path, "free": size(usage.free)}
+    if free >= LOW or free > SHARE * usage.total:
         return fine(name, texts.DISK_ROOMY, **values)
     mark = wrong if free < FULL else warning
     return mark(name, texts.DISK_LOW, texts.DISK_LOW_DO, **values)

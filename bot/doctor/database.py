@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from bot import texts
 from bot.anthology.database import MIGRATIONS
-from bot.doctor.data import check_disk, existing
+from bot.doctor.data import existing
 from bot.doctor.finding import Finding, fine, skipped, warning, wrong
 from bot.doctor.place import PATIENCE_S, Place, why_away
 from bot.doctor.variables import Case
@@ -97,7 +97,7 @@ async def _check_sqlite(address: URL, file: Path) -> list[Finding]:
         why = type(getattr(error, "orig", error)).__name__
         said, remedy = texts.DATABASE_BROKEN, texts.DATABASE_BROKEN_DO
         return [wrong("database.reach", said, remedy, place=file, error=why), *disk]
-    return [_tables(look, file), *disk, check_disk("database.disk", file)]
+    return [_tables(look, file), *disk]
 
 
 def _is_there(file: Path) -> bool:

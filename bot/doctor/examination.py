@@ -115,7 +115,7 @@ def _unasked(case: Case) -> list[Finding]:
         return [skipped("engines.alive", texts.ENGINES_WILL_START)]
     return [
         skipped(name, texts.DOCTOR_NEEDS_REDIS)
-        for name in ("redis.keeping", "redis.rights", "engines.alive", "clock.redis")
+        for name in ("redis.keeping", "engines.alive", "clock.redis")
     ]
 
 

@@ -1,6 +1,5 @@
 """Where a server is, without what must not be shown, and why it does not answer."""
 
-import asyncio
 import errno
 import ipaddress
 import socket
@@ -15,6 +14,15 @@ from bot.texts import Text
 
 PATIENCE_S = 3.0
 """How long anything that is asked over a network may take to answer."""
+
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], Text], ...] = (
+    ((socket.gaierror,), texts.WHY_NO_HOST),
+    ((ssl.SSLError,), texts.WHY_ENCRYPTION),
+    ((ConnectionRefusedError, FileNotFoundError), texts.WHY_REFUSED),
+    ((ConnectionResetError, EOFError), texts.WHY_HUNG_UP),
+    ((TimeoutError,), texts.WHY_SILENT),
+)
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +61,12 @@ def place_in(parts: SplitResult) -> Place:
 def why_away(error: BaseException) -> Text | str:
     """Why a server does not answer, in a few words; never in those of a library."""
     for each in _causes(error):
-        if isinstance(each, socket.gaierror):
-            return texts.WHY_NO_HOST
-        if isinstance(each, ssl.SSLError):
-            return texts.WHY_ENCRYPTION
-        if isinstance(each, ConnectionRefusedError | FileNotFoundError):
-            return texts.WHY_REFUSED
+        for kinds, why in _REASONS:
+            if isinstance(each, kinds):
+                return why
         if isinstance(each, OSError) and each.errno in _UNREACHABLE:
             return (each.strerror or type(each).__name__).lower()
-    if isinstance(error, TimeoutError | asyncio.TimeoutError) or "Timeout" in type(error).__name__:
-        return texts.WHY_SILENT
     return type(error).__name__
-
-
-_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ECONNRESET}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

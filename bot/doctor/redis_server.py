@@ -38,6 +38,13 @@ _OLDEST = 7
 _ROUND_TRIPS = 5
 _FULL = 0.9
 _REFUSED = (AuthenticationError, AuthorizationError)
+_NO_DATABASE = "DB index"
+_WHY_BY_TLS: dict[object, texts.Text] = {
+    texts.WHY_SILENT: texts.WHY_SILENT_TO_TLS,
+    texts.WHY_HUNG_UP: texts.WHY_ENCRYPTION,
+}
+_WHY_PLAIN: dict[object, texts.Text] = {texts.WHY_HUNG_UP: texts.WHY_HUNG_UP_ON_PLAIN}
+"""What is likelier, knowing whether we encrypt."""
 _UNASKED = (NoPermissionError, ResponseError)
 
 
@@ -55,6 +62,8 @@ class Server:
     """Whether that took a password."""
     encrypted: bool
     """Whether the connection is."""
+    database: int = 0
+    """The number of its database that we use."""
     name: str = "Redis"
     """What it calls itself."""
     version: str = "?"
@@ -128,12 +137,11 @@ def _client(url: str, *, is_own: bool) -> Server:
     )
     return Server(
         redis=client,
-        place=Place(host=parts.get("host", "localhost"), port=parts.get("port"))
-        if "path" not in parts
-        else Place(host=""),
+        place=Place(host=parts.get("host", ""), port=parts.get("port")),
         user=parts.get("username") or USUAL_USER,
         password=bool(parts.get("password")),
         encrypted=parts.get("connection_class") is SSLConnection,
+        database=parts.get("db", 0),
         is_own=is_own,
     )
 
@@ -146,22 +154,35 @@ async def _greet(server: Server) -> Reached:
         if server.is_own and isinstance(error.__cause__ or error, ConnectionRefusedError):
             # What is left of one that was killed: the next process starts it again.
             return Reached(server=None, findings=[_own_to_come()])
-        return Reached(server=None, findings=[_away(server.place, error)])
+        return Reached(server=None, findings=[_away(server, error)])
 
 
-def _away(place: Place, error: Exception) -> Finding:
+def _away(server: Server, error: Exception) -> Finding:
+    """Why there is nobody to speak to."""
     # redis-py wraps what the handshake on a unix socket raises.
-    error_or_cause = (error, error.__cause__)
-    if any(isinstance(each, _REFUSED) for each in error_or_cause):
+    errors = (error, error.__cause__)
+    place = server.place
+    if any(isinstance(each, _REFUSED) for each in errors):
         said, remedy = texts.REDIS_REFUSES, texts.REDIS_REFUSES_DO
         return wrong("redis.reach", said, remedy, place=place)
-    if any(isinstance(each, BusyLoadingError) for each in error_or_cause):
+    if any(isinstance(each, BusyLoadingError) for each in errors):
         said, remedy = texts.REDIS_LOADING, texts.REDIS_LOADING_DO
         return warning("redis.reach", said, remedy, place=place)
+    if any(isinstance(each, ResponseError) and _NO_DATABASE in str(each) for each in errors):
+        said, remedy = texts.REDIS_NO_DATABASE, texts.REDIS_NO_DATABASE_DO
+        return wrong("redis.reach", said, remedy, place=place, number=server.database)
     said, remedy = texts.REDIS_AWAY, texts.REDIS_AWAY_DO
-    return wrong(
-        "redis.reach", said, remedy, place=place, why=why_away(error), seconds=f"{PATIENCE_S:.0f}"
-    )
+    values = {"place": place, "why": _why(server, error), "seconds": f"{PATIENCE_S:g}"}
+    return wrong("redis.reach", said, remedy, **values)
+
+
+def _why(server: Server, error: Exception) -> texts.Text | str:
+    """Why it does not answer; with a guess where one side may encrypt and the other not."""
+    why = why_away(error)
+    if why == type(error).__name__:
+        # redis-py met the end of what it read.
+        why = texts.WHY_HUNG_UP
+    return (_WHY_BY_TLS if server.encrypted else _WHY_PLAIN).get(why, why)
 
 
 async def _meet(server: Server) -> Reached:

@@ -127,6 +127,38 @@ async def test_a_server_that_does_not_answer_is_away(own, tmp_path, monkeypatch)
     own.thaw()
 
 
+@pytest.mark.parametrize(
+    ("scheme", "hangs_up", "why"),
+    [
+        ("redis", True, texts.WHY_HUNG_UP_ON_PLAIN),
+        ("redis", False, texts.WHY_SILENT),
+        ("rediss", True, texts.WHY_ENCRYPTION),
+        ("rediss", False, texts.WHY_SILENT_TO_TLS),
+    ],
+)
+async def test_that_one_side_may_encrypt_and_the_other_not_is_guessed(
+    tmp_path, monkeypatch, scheme, hangs_up, why
+):
+    monkeypatch.setattr(redis_server, "PATIENCE_S", 0.3)
+
+    async def meet(reader, writer):
+        if not hangs_up:
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(meet, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with reached(tmp_path, f"{scheme}://127.0.0.1:{port}") as found:
+            [finding] = found.findings
+    assert (finding.said, finding.values["why"]) == (texts.REDIS_AWAY, why)
+
+
+async def test_a_database_that_a_server_has_not_is_told_by_its_number(own, tmp_path):
+    async with reached(tmp_path, f"{own.url}?db=999") as found:
+        [finding] = found.findings
+    assert (finding.said, finding.values["number"]) == (texts.REDIS_NO_DATABASE, 999)
+
+
 async def test_a_password_that_is_none_is_said_to_be_refused(deployed, tmp_path):
     url = deployed.url("telegram").replace("telegram:", f"telegram:{CANARY}", 1)
     async with reached(tmp_path, url) as found:

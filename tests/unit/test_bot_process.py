@@ -27,7 +27,8 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_of_the_bot_loads_torch():
-    modules = "bot.__main__, bot.console.service, bot.discord.service, bot.telegram.service"
+    services = "bot.console.service, bot.discord.service, bot.telegram.service"
+    modules = f"bot.__main__, bot.doctor.report, {services}"
     code = f"import sys, {modules}; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     assert run("-c", code).stdout == "[]\n"
 

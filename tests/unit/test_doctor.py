@@ -268,9 +268,15 @@ def test_a_data_folder_that_others_can_look_into_is_noticed(open_folder):
     [(data.LOW, Mark.FINE), (data.LOW - 1, Mark.WARNING), (data.FULL - 1, Mark.WRONG)],
 )
 def test_a_disk_that_fills_up_is_noticed_in_time(monkeypatch, tmp_path, free, mark):
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free))
+    usage = namedtuple("usage", "total free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, free))
     assert data.check_disk("x.disk", tmp_path / "not" / "there").mark is mark
+
+
+def test_a_disk_that_is_meant_to_be_small_is_not_full_for_that(monkeypatch, tmp_path):
+    usage = namedtuple("usage", "total free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(64 << 20, 60 << 20))
+    assert data.check_disk("x.disk", tmp_path).mark is Mark.FINE
 
 
 def test_the_key_of_pseudonyms_is_made_later_kept_or_given(tmp_path):
