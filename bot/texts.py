@@ -1942,19 +1942,19 @@ DATABASE_NEW = Text(
     en="{place} is not there yet; the first start makes it.",
 )
 DATABASE_CURRENT = Text(
-    zh="{place} 的 {server} 有回答，表是最新的（{revision}）。",
-    zh_hant="{place} 的 {server} 有回答，表是最新的（{revision}）。",
-    en="{server} at {place} answers, and its tables are the newest ({revision}).",
+    zh="{place}（{server}）的表是最新的（{revision}）。",
+    zh_hant="{place}（{server}）的表是最新的（{revision}）。",
+    en="{place} ({server}) has the newest tables ({revision}).",
 )
 DATABASE_EMPTY = Text(
-    zh="{place} 的 {server} 有回答，里面还没有表；第一次启动时会建。",
-    zh_hant="{place} 的 {server} 有回答，裡面還沒有表；第一次啟動時會建。",
-    en="{server} at {place} answers; it has no tables yet, which the first start makes.",
+    zh="{place}（{server}）里还没有表，第一次启动时会建。",
+    zh_hant="{place}（{server}）裡還沒有表，第一次啟動時會建。",
+    en="{place} ({server}) has no tables yet; the first start makes them.",
 )
 DATABASE_BEHIND = Text(
-    zh="{place} 的 {server} 有回答，但表是旧的（{revision}，该是 {newest}）。",
-    zh_hant="{place} 的 {server} 有回答，但表是舊的（{revision}，該是 {newest}）。",
-    en="{server} at {place} answers, but its tables are old ({revision}, not {newest}).",
+    zh="{place}（{server}）的表是旧的（{revision}，该是 {newest}）。",
+    zh_hant="{place}（{server}）的表是舊的（{revision}，該是 {newest}）。",
+    en="{place} ({server}) has old tables ({revision}, not {newest}).",
 )
 DATABASE_BEHIND_DO = Text(
     zh="先备份（deploy/backup.sh），再启动机器人或运行 python deploy/migrate.py，表就会更新。",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -90,9 +91,8 @@ async def _check_sqlite(address: URL, file: Path) -> list[Finding]:
     disk = _disk(file)
     if not _is_there(file):
         return [skipped("database.reach", texts.DATABASE_NEW, place=file), *disk]
-    only_read = address.set(database=f"file:{file}", query={"mode": "ro", "uri": "true"})
     try:
-        look = await _look(only_read, {"timeout": PATIENCE_S})
+        look = await _look(_only_to_read(address, file), {"timeout": PATIENCE_S})
     except (SQLAlchemyError, OSError, sqlite3.Error) as error:
         why = type(getattr(error, "orig", error)).__name__
         said, remedy = texts.DATABASE_BROKEN, texts.DATABASE_BROKEN_DO
@@ -102,6 +102,15 @@ async def _check_sqlite(address: URL, file: Path) -> list[Finding]:
 
 def _is_there(file: Path) -> bool:
     return file.exists()
+
+
+def _only_to_read(address: URL, file: Path) -> URL:
+    """The address of a file that is to stay as it is, and nothing to be made beside it."""
+    query = {"mode": "ro", "uri": "true"}
+    if not file.with_name(f"{file.name}-wal").exists():
+        # Nobody has it open. SQLite would make files by which several could share it.
+        query["immutable"] = "1"
+    return address.set(database=f"file:{quote(str(file))}", query=query)
 
 
 async def _check_postgres(address: URL) -> list[Finding]:

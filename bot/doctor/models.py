@@ -33,7 +33,7 @@ def has_engine() -> bool:
 
 
 async def check_models(case: Case) -> list[Finding]:
-    """The champion of each cell that has one, and the disk they are on."""
+    """The champion of each cell that has one, and the disk they are on if it is one of its own."""
     if not has_engine():
         return [skipped("models.champions", texts.MODELS_ELSEWHERE)]
     if missing := case.needs("models.champions", *EngineSettings.model_fields):
@@ -42,7 +42,10 @@ async def check_models(case: Case) -> list[Finding]:
     findings = [*_sound(said), *_broken(complained)]
     if not findings:
         findings = [wrong("models.champions", texts.MODELS_NONE, texts.MODELS_NONE_DO)]
-    return [*findings, check_disk("models.disk", case.settings.models_folder)]
+    if case.settings.models is not None:
+        # Else they are in the data folder, whose disk another check looks at.
+        findings.append(check_disk("models.disk", case.settings.models_folder))
+    return findings
 
 
 async def _ask_engine(*cells: Cell) -> tuple[str, str]:

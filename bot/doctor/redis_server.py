@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -197,13 +197,11 @@ async def _meet(server: Server) -> Reached:
         # Before version 6 there was no such question.
         flat = []
     said = dict(zip(flat[::2], flat[1::2], strict=False))
-    met = Server(
-        **vars(server)
-        | {
-            "name": said.get(b"server", b"redis").decode().capitalize(),
-            "version": said.get(b"version", b"< 6").decode(),
-            "role": said.get(b"role", b"master").decode(),
-        }
+    met = replace(
+        server,
+        name=said.get(b"server", b"redis").decode().capitalize(),
+        version=said.get(b"version", b"< 6").decode(),
+        role=said.get(b"role", b"master").decode(),
     )
     trip_ms = median([await _round_trip_ms(server.redis) for _ in range(_ROUND_TRIPS)])
     return Reached(server=met, findings=[_answers(met, trip_ms), *_suits(met), *_is_private(met)])

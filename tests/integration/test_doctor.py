@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot import keys as bot_keys
 from bot import texts
+from bot.anthology import Anthology
 from bot.doctor import clock, engines, examination, models, redis_server, rights
 from bot.doctor.database import check_database
 from bot.doctor.finding import Finding, Mark
@@ -25,6 +26,7 @@ from bot.doctor.place import Place
 from bot.doctor.platforms import check_discord, check_telegram
 from bot.doctor.redis_server import Reached, Server, check_keeping
 from bot.doctor.variables import Case
+from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
 from engine import keys
 from engine.embedded import EmbeddedValkey
@@ -355,6 +357,21 @@ async def test_a_file_that_is_not_there_is_not_made_and_one_that_is_none_is_told
     assert texts_of(await check_database(case))[0] is texts.DATABASE_BROKEN
 
 
+async def test_a_file_is_looked_at_without_a_trace_whether_others_use_it_or_not(tmp_path):
+    case = case_of(tmp_path)
+    url = case.settings.anthology_url
+    await make_tables(url)
+    closed = sorted(case.settings.data.iterdir())
+    assert texts_of(await check_database(case))[0] is texts.DATABASE_CURRENT
+    assert sorted(case.settings.data.iterdir()) == closed
+    async with Anthology.open(url, Pseudonyms(b"test")) as anthology:
+        await anthology.ping()
+        used = sorted(case.settings.data.iterdir())
+        assert texts_of(await check_database(case))[0] is texts.DATABASE_CURRENT
+        assert sorted(case.settings.data.iterdir()) == used != closed
+        await anthology.ping()
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -500,8 +517,8 @@ async def test_what_an_engine_complains_about_is_told_but_a_cell_without_a_model
         return "", "error: no rnn model is installed; installed: gru\nerror: it is\ndamaged\n"
 
     monkeypatch.setattr(models, "_ask_engine", ask)
-    [broken, _] = await models.check_models(case_of(tmp_path))
+    [broken] = await models.check_models(case_of(tmp_path))
     assert broken.values["why"] == "it is damaged"
     monkeypatch.setattr(models, "_ask_engine", lambda *_: asyncio.sleep(0, ("", "")))
-    [none, _] = await models.check_models(case_of(tmp_path))
+    [none] = await models.check_models(case_of(tmp_path))
     assert (none.said, none.mark) == (texts.MODELS_NONE, Mark.WRONG)

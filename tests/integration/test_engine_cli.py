@@ -101,9 +101,10 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(environment, tmp_path):
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_inspect_says_what_a_checkpoint_is(environment):
-    done = run("engine", "inspect", "gru", "--json", environment=environment)
+def test_inspect_says_what_each_checkpoint_is_though_another_cannot_be_used(environment):
+    done = run("engine", "inspect", "rnn", "gru", "--json", environment=environment)
     assert json.loads(done.stdout)["cell"] == "gru"
+    assert (done.returncode, "no rnn model" in done.stderr) == (2, True)
 
 
 @pytest.mark.timeout(180)
