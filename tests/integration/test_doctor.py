@@ -155,6 +155,12 @@ async def test_that_one_side_may_encrypt_and_the_other_not_is_guessed(
     assert (finding.said, finding.values["why"]) == (texts.REDIS_AWAY, why)
 
 
+async def test_a_file_of_certificates_that_is_not_there_is_told(tmp_path):
+    async with reached(tmp_path, f"rediss://127.0.0.1:9?ssl_ca_certs={tmp_path}/ca") as found:
+        [finding] = found.findings
+    assert finding.values["why"] is texts.WHY_NO_CERTIFICATE
+
+
 async def test_a_database_that_a_server_has_not_is_told_by_its_number(own, tmp_path):
     async with reached(tmp_path, f"{own.url}?db=999") as found:
         [finding] = found.findings
@@ -168,7 +174,9 @@ async def test_a_password_that_is_none_is_said_to_be_refused(deployed, tmp_path)
         assert texts_of(found.findings) == [texts.REDIS_REFUSES]
 
 
-@pytest.mark.parametrize("url", ["canary", "redis://h:canary/0", "http://canary"])
+@pytest.mark.parametrize(
+    "url", ["canary", "redis://h:canary/0", "http://canary", "redis://127.0.0.1:9/0?canary=1"]
+)
 async def test_what_is_no_address_is_said_without_being_shown(tmp_path, url):
     async with reached(tmp_path, url) as found:
         [finding] = found.findings
