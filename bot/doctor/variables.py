@@ -69,7 +69,6 @@ def variable(field: str) -> str:
 def read_environment() -> Reading:
     """Read the environment; nothing that stands in it can make this fail."""
     present = _present()
-    secrets = _secrets(present)
     files, unreadable = _look_at_files(present)
     values, empty = _look_at_values(present)
     unusable = unreadable | empty
@@ -78,6 +77,9 @@ def read_environment() -> Reading:
     if not findings:
         findings = [fine("settings.variables", texts.VARIABLES_READ, count=len(_ours()))]
     case = Case(settings=settings, unusable=frozenset(unusable))
+    secrets = frozenset(
+        secret for secret in _secrets(present) | settings.secrets if len(secret) >= _SECRET_MIN
+    )
     return Reading(case=case, findings=findings, secrets=secrets)
 
 
@@ -250,7 +252,7 @@ def _is_secret(field: str) -> bool:
     return "SecretStr" in str(BotSettings.model_fields[field].annotation)
 
 
-def _secrets(present: dict[str, str]) -> frozenset[str]:
+def _secrets(present: dict[str, str]) -> set[str]:
     """Every secret that is set, usable or not, and the passwords in addresses."""
     found: set[str] = set()
     for field, name in _fields_of(present, in_files=False):
@@ -260,7 +262,7 @@ def _secrets(present: dict[str, str]) -> frozenset[str]:
         if _is_secret(field) and present[name]:
             with suppress(OSError, UnicodeDecodeError):
                 found |= _parts(Path(present[name]).read_text(encoding="utf-8"))
-    return frozenset(secret for secret in found if len(secret) >= _SECRET_MIN)
+    return found
 
 
 def _parts(secret: str) -> set[str]:

@@ -22,9 +22,10 @@ from bot.anthology import Anthology
 from bot.doctor import clock, engines, examination, models, redis_server, rights
 from bot.doctor.database import check_database
 from bot.doctor.finding import Finding, Mark
+from bot.doctor.keeping import check_keeping
 from bot.doctor.place import Place
 from bot.doctor.platforms import check_discord, check_telegram
-from bot.doctor.redis_server import Reached, Server, check_keeping
+from bot.doctor.redis_server import Reached, Server
 from bot.doctor.variables import Case
 from bot.pseudonyms import Pseudonyms
 from bot.settings import BotSettings
