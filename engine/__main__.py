@@ -188,6 +188,7 @@ def inspect(
 
 
 def _inspect(checkpoint: str, *, as_json: bool) -> None:
+    """Verify a checkpoint and say what it is."""
     with _plainly():
         settings = load_settings(EngineSettings)
         loaded = load(Registry.at(settings).find(checkpoint))
