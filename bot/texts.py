@@ -1322,6 +1322,11 @@ DOCTOR_NOT_ALLOWED = Text(
     zh_hant="沒有查：Redis 的這個使用者不許看。",
     en="Not checked: this user of Redis may not see it.",
 )
+DOCTOR_FORBIDDEN = Text(
+    zh="没查成：运行的用户不能看 {path}。",
+    zh_hant="沒查成：執行的使用者不能看 {path}。",
+    en="This could not be checked: the user who runs this may not look at {path}.",
+)
 WHY_REFUSED = Text(
     zh="那里没有服务在听",
     zh_hant="那裡沒有服務在聽",

@@ -132,6 +132,9 @@ async def guarded(
     except TimeoutError:
         said, remedy = texts.DOCTOR_LATE, texts.DOCTOR_LATE_DO
         return [warning(name, said, remedy, seconds=f"{limit_s:.0f}")]
+    except PermissionError as error:
+        said, remedy = texts.DOCTOR_FORBIDDEN, texts.FILE_UNREADABLE_DO
+        return [wrong(name, said, remedy, path=error.filename)]
     except Exception as error:
         # Only its name: what it says may quote anything.
         said, remedy = texts.DOCTOR_BROKE, texts.DOCTOR_BROKE_DO

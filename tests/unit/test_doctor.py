@@ -445,6 +445,15 @@ async def test_a_check_that_fails_or_hangs_is_a_finding_and_says_nothing_of_secr
     assert CANARY not in said(failed)
 
 
+async def test_what_may_not_be_looked_at_is_said_to_be_so():
+    async def look():
+        raise PermissionError(errno.EACCES, "no", "/root/data")
+
+    [finding] = await examination.guarded("database.reach", look())
+    assert (finding.said, finding.mark) == (texts.DOCTOR_FORBIDDEN, Mark.WRONG)
+    assert "/root/data" in finding.say(Language.EN)
+
+
 def test_every_text_of_a_finding_gets_what_it_asks_for_in_every_language():
     values = {"platform": "Telegram", "place": "h", "seconds": "3", "variable": "V"}
     finding = wrong(
