@@ -3,6 +3,7 @@
 #   make demo     talk to the poet in this terminal
 #   make test     everything that CI runs
 #   make lint     style, types and the direction of imports
+#   make linters  get what checks the files in deploy/; else `make test` skips what needs them
 #   make faults   kill things, and print what it cost; the long ones are only there
 #   make clean    back to a fresh clone
 #
@@ -23,7 +24,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install $(PIP_ARGS)
 CACHES := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.PHONY: demo test lint faults clean
+.PHONY: demo test lint linters faults clean
 
 demo: .venv/installed
 	@$(BIN)/python -m bot console
@@ -36,6 +37,8 @@ lint: .venv/installed
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
+
+linters: .venv/linters $(BIN)/promtool
 
 faults: .venv/installed
 	@$(BIN)/pytest tests/faults -s
@@ -55,3 +58,10 @@ clean:
 	@$(PIP) "$$(grep '^torch==' requirements.lock)"
 	@$(PIP) --requirement requirements.lock
 	@touch $@
+
+.venv/linters: .venv/installed deploy/linters.txt
+	@$(PIP) --constraint requirements.lock --requirement deploy/linters.txt
+	@touch $@
+
+$(BIN)/promtool: .venv/installed
+	@deploy/promtool.sh $(BIN)
