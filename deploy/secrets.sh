@@ -99,6 +99,7 @@ write_acl
 made postgres-password random
 address "$database_url" yuefu postgres-password | keep database.url
 made pseudonym-key random
+made grafana-password random
 # Of the platforms', an empty one is none: put yours there.
 made telegram-token printf ''
 made discord-token printf ''

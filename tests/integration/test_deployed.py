@@ -1,7 +1,5 @@
 """What is shipped in `deploy/` works: with its users each process does its own work and no more."""
 
-import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -29,8 +27,8 @@ from engine.heartbeat import Heartbeat, beat, living
 from engine.jobs import Cell, Lane
 from engine.orders import Obstacle, Order
 from engine.queue import Lease, Queue
-from tests.fakes.bot import ROOT, bot_process, environment
-from tests.fakes.deployed import DEPLOY, DeployedValkey, deployed_valkey
+from tests.fakes.bot import bot_process
+from tests.fakes.deployed import DeployedValkey, deployed_valkey
 from tests.fakes.jobs import a_job, a_poem
 from tests.fakes.serving import engine_process, small_registry
 from tests.fakes.telegram import FakeTelegram
@@ -381,24 +379,9 @@ async def test_bot_and_engine_work_with_the_users_and_secrets_that_are_shipped(t
             await fake.until(lambda: len(fake.texts(1)) >= 5, timeout_s=40)
             await fake.type_inline("山")
             await fake.until(lambda: bool(fake.inline))
-            assert await is_alive(server) == 0
             assert await bot.stop() == 0
             assert any(text.startswith("月") for text in fake.texts(1))
             assert await operator.execute_command("ACL", "LOG") == []
-
-
-async def is_alive(server: DeployedValkey) -> int:
-    """What a container's health check says of this host's engine."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(DEPLOY / "alive.py")),
-        cwd=ROOT,
-        env=environment(YUEFU_REDIS_URL=server.url("engine"), PYTHONPATH=str(ROOT)),
-    )
-    return await process.wait()
-
-
-async def test_a_host_without_an_engine_is_not_alive(server: DeployedValkey):
-    assert await is_alive(server) == 1
 
 
 async def test_a_password_is_changed_while_processes_work(server: DeployedValkey):

