@@ -31,7 +31,7 @@ class PostgresServer:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         """Make one in `folder`, with the programs in `programs`; `start` starts it."""
-        self._programs, self._folder, self._data = programs, folder, folder / "data"
+        self.programs, self._folder, self._data = programs, folder, folder / "data"
         self._user = _unprivileged()
         self._numbers = count(1)
         if self._user is not None:
@@ -90,7 +90,7 @@ class PostgresServer:
                 os.kill(each, number)
 
     def _run(self, program: str, *arguments: object) -> str:
-        command = [str(self._programs / program), *map(str, arguments)]
+        command = [str(self.programs / program), *map(str, arguments)]
         # A file, not a pipe: the server inherits it, and a pipe would be open as long as it lives.
         with (self._folder / "said").open("w+") as said:
             done = subprocess.run(

@@ -1,15 +1,17 @@
 """What a backup holds comes back, and nothing is lost by making or refusing one."""
 
-import sqlite3
+import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bot.anthology import Anthology
 from bot.anthology.database import migrate
@@ -21,16 +23,19 @@ from tests.fakes.bot import ROOT
 from tests.fakes.bot import environment as outside
 from tests.fakes.deployed import DEPLOY
 from tests.fakes.models import write_model
+from tests.fakes.postgres import PostgresServer
 
 CHAT, PERSON = "telegram:-1", "telegram:7"
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A Yuefu with a SQLite anthology and a folder of models, of which one serves."""
+    """A Yuefu with an anthology and a folder of models, of which one serves."""
 
     settings: BotSettings
     backups: Path
+    programs: Path | None = None
+    """Where `pg_dump` and `pg_restore` are, for an anthology in PostgreSQL."""
 
     @asynccontextmanager
     async def anthology(self) -> AsyncIterator[Anthology]:
@@ -46,10 +51,21 @@ class Installation:
         async with self.anthology() as anthology:
             return await anthology.poems.count_own(PERSON)
 
-    def revision(self) -> str:
+    async def migrate(self, revision: str) -> None:
+        """Bring the tables to a version, as its own release would."""
+        async with self.engine() as engine:
+            await migrate(engine, self.settings.pseudonyms, revision)
+
+    async def revision(self) -> str:
         """How far the tables are."""
-        with closing(sqlite3.connect(self.settings.data / "anthology.sqlite3")) as database:
-            return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+        async with self.engine() as engine, engine.connect() as connection:
+            return str(await connection.scalar(text("SELECT version_num FROM alembic_version")))
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[AsyncEngine]:
+        engine = create_async_engine(self.settings.anthology_url)
+        yield engine
+        await engine.dispose()
 
     def run(self, script: str, *words: str | Path, **environment: str) -> "Done":
         ours = {
@@ -57,6 +73,9 @@ class Installation:
             "YUEFU_DATA": str(self.settings.data),
             "YUEFU_MODELS": str(self.settings.models_folder),
         }
+        if self.programs is not None:
+            ours["YUEFU_DATABASE_URL"] = self.settings.anthology_url
+            ours["PATH"] = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             [*([sys.executable] if script.endswith(".py") else []), DEPLOY / script, *words],
             env=outside(**ours | environment),
@@ -86,6 +105,65 @@ async def installation(tmp_path: Path) -> Installation:
     champion = write_model(installation.settings.models_folder, seed=1)
     installation.registry.promote(champion.name)
     return installation
+
+
+@pytest.fixture
+def on_postgresql(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> Iterator[Callable[[], Installation]]:
+    """Makes installations with an empty database each, in a PostgreSQL."""
+    made: list[str] = []
+
+    def make() -> Installation:
+        made.append(postgres_server.create())
+        url = SecretStr(postgres_server.url(made[-1]))
+        settings = BotSettings(data=tmp_path / "data", database_url=url)
+        return Installation(settings, tmp_path / "backups", postgres_server.programs)
+
+    yield make
+    for name in made:
+        postgres_server.drop(name)
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.only_by_make_faults)]
+)
+async def before_upgrade(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
+    """An installation with the tables of the first release, in either database."""
+    if request.param == "sqlite":
+        it = Installation(BotSettings(data=tmp_path / "data"), tmp_path / "backups")
+    else:
+        it = request.getfixturevalue("on_postgresql")()
+    it.settings.data.mkdir()
+    await it.migrate("v0001")
+    return it
+
+
+async def test_a_backup_of_a_postgresql_comes_back_where_it_was_and_into_an_empty_one(
+    on_postgresql: Callable[[], Installation],
+):
+    old, new = on_postgresql(), on_postgresql()
+    async with old.anthology() as anthology:
+        await write(anthology, "tg:1", chat=CHAT, person=PERSON)
+        backup = old.back_up()
+        await write(anthology, "tg:2", chat=CHAT, person=PERSON)
+    for it in (old, new):
+        done = it.run("restore.sh", backup)
+        assert done.worked, done.says
+        assert await it.poems() == 1
+
+
+async def test_a_damaged_backup_of_a_postgresql_changes_nothing(
+    on_postgresql: Callable[[], Installation],
+):
+    it = on_postgresql()
+    async with it.anthology() as anthology:
+        await write(anthology, "tg:1", chat=CHAT, person=PERSON)
+    backup = it.back_up()
+    dump = backup / "anthology.dump"
+    dump.write_bytes(dump.read_bytes()[:-100])
+    assert not it.run("restore.sh", backup).worked
+    assert await it.poems() == 1
 
 
 async def test_a_backup_made_while_people_write_brings_back_what_was(installation: Installation):
@@ -122,20 +200,21 @@ async def test_a_backup_makes_a_new_machine_what_the_old_one_was(
 
 
 async def test_an_upgrade_brings_the_tables_up_to_date_and_the_backup_before_it_back(
-    tmp_path: Path,
+    before_upgrade: Installation,
 ):
     """As the runbook does it: backup, migration, and the way back where that was a mistake."""
-    old = Installation(BotSettings(data=tmp_path / "data"), tmp_path / "backups")
-    old.settings.data.mkdir()
-    engine = create_async_engine(old.settings.anthology_url)
-    await migrate(engine, old.settings.pseudonyms, "v0001")
-    await engine.dispose()
-    before = old.back_up()
-    assert old.run("migrate.py", PYTHONPATH=str(ROOT)).worked
-    assert await old.poems() == 0
-    assert old.revision() > "v0001"
-    assert old.run("restore.sh", before).worked
-    assert old.revision() == "v0001"
+    it = before_upgrade
+    backup = it.back_up()
+    assert it.run("migrate.py", PYTHONPATH=str(ROOT)).worked
+    assert await it.poems() == 0
+    async with it.anthology() as anthology:
+        await write(anthology, "tg:1", chat=CHAT, person=PERSON)
+    assert await it.revision() > "v0001"
+    done = it.run("restore.sh", backup)
+    assert done.worked, done.says
+    assert await it.revision() == "v0001"
+    # And forward again, as if nothing had been.
+    assert await it.poems() == 0
 
 
 @pytest.mark.parametrize("file", ["anthology.sqlite3", "models.tar"])
