@@ -20,6 +20,7 @@ from bot.mark import mark, mark_once
 from bot.message import Address, Message
 from bot.outbox import Outbox
 from bot.shelf import Shelf
+from bot.vigil import WatchfulEngine
 from engine import dead, keys, orders
 from engine.bulletin import Bulletin, latest, publish
 from engine.client import EngineClient, Quota, Rate, Whose
@@ -185,6 +186,12 @@ async def _keep_notices(redis: Redis) -> None:
     await redis.hdel(key, "menu")
 
 
+async def _watch_over_a_job(redis: Redis) -> None:
+    engine = WatchfulEngine(redis)
+    await engine.put(a_job("test:watched"), (QUOTA,))
+    await engine.look()
+
+
 async def _keep_a_shelf(redis: Redis) -> None:
     shelf = Shelf(redis, "telegram")
     await shelf.add("wish", a_poem(a_job()))
@@ -226,6 +233,7 @@ VERBS = [
     # Jobs, from where they are put to where they are finished.
     Verb("put", PLATFORMS, lambda it, _: EngineClient(it).put(a_job("test:put"), (QUOTA,))),
     Verb("cancel", PLATFORMS, lambda it, job: EngineClient(it).cancel(job), World.has_put),
+    Verb("watch over what was asked", PLATFORMS, lambda it, _: _watch_over_a_job(it)),
     Verb("take", ENGINE, lambda it, _: Queue(it, worker="other").take(64), World.has_put),
     Verb(
         "renew", ENGINE, lambda it, job: Queue(it, worker="worker").renew([job]), World.has_leased
