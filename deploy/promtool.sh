@@ -1,6 +1,6 @@
 #!/bin/sh
-# Put promtool into a folder, out of Debian's package prometheus: the program alone, so nothing is
-# installed and no service starts. Needs no root, but apt, and a Debian or Ubuntu to take it from.
+# Put promtool into a folder, out of Debian's package (promtool, or the prometheus of older ones): the
+# program alone, so nothing is installed and no service starts. Needs no root, but apt.
 #
 #   deploy/promtool.sh FOLDER
 set -eu
@@ -21,6 +21,6 @@ own() {
     -o APT::Sandbox::User=root -o Acquire::Retries=1 -o Acquire::http::Timeout=10 "$@"
 }
 own update
-own download prometheus
-dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xf - ./usr/bin/promtool
+own download promtool 2>/dev/null || own download prometheus
+dpkg-deb --fsys-tarfile prom*_*.deb | tar -xf - ./usr/bin/promtool
 mv usr/bin/promtool "$folder/promtool"
