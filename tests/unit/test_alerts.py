@@ -3,22 +3,39 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Metric
+from redis.asyncio import Redis
 
+from bot.metrics import Metrics
+from engine.figures import LaneFigures, QueueCollector, QueueFigures
+from engine.gauges import Gauges as EngineGauges
+from engine.jobs import Cell, Lane
 from engine.queue import CAP
 from tests.fakes.deployed import DEPLOY
 from tests.fakes.linters import linter, run
+from trainer.gauges import Gauges as TrainerGauges
 
 PROMETHEUS = DEPLOY / "prometheus"
 ALERTS = PROMETHEUS / "alerts.yml"
 TESTS = sorted(PROMETHEUS.glob("*_test.yml"))
 DASHBOARD = DEPLOY / "grafana" / "yuefu.json"
-METRIC = re.compile(r"\b(?:yuefu|process)_\w+")
+METRIC = re.compile(r"\b((?:yuefu|process)_\w+)")
+LABELLED = re.compile(METRIC.pattern + r"{([^}]*)}")
+VALUE = re.compile(r'(\w+)=~?"([^"]*)"')
+SAMPLES = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "info": ("_info",),
+}
+"""What is asked for of each type of metric."""
 RECORDED = re.compile(r"\byuefu:\w+:\w+")
 MEANINGS = re.compile(r"^## What each alert means$(.*?)^## ", re.MULTILINE | re.DOTALL)
 
@@ -70,7 +87,66 @@ def firing() -> dict[str, list[str]]:
     return found
 
 
+@dataclass(frozen=True)
+class Idle:
+    """An engine that serves two models and writes nothing."""
+
+    slots = 64
+    rows = 0
+    cells = dict.fromkeys(Cell, "champion")
+    challengers = dict.fromkeys(Cell, "challenger")
+
+
+def told() -> list[Metric]:
+    """Whatever processes tell."""
+    engine, trainer, bot = EngineGauges(), TrainerGauges(), Metrics("telegram")
+    engine.show(Idle())
+    queue = QueueCollector(Redis())
+    empty = LaneFigures(depth=0, pending=0, oldest_s=0.0)
+    queue._figures = QueueFigures(lanes=dict.fromkeys(Lane, empty), dead=0)
+    engine.registry.register(queue)
+    registries = (engine.registry, trainer.registry, bot.registry)
+    return [metric for registry in registries for metric in registry.collect()]
+
+
+def asked_for() -> str:
+    """Every expression of alerts and dashboard."""
+    return " ".join([*drawn(), *(rule["expr"] for rule in rules())])
+
+
 # --- what Prometheus is told ---
+
+
+def test_alerts_and_dashboard_ask_only_for_what_processes_tell():
+    there = {f"{metric.name}{end}" for metric in told() for end in SAMPLES.get(metric.type, ("",))}
+    assert set(METRIC.findall(asked_for())) <= there
+
+
+def labelled() -> set[tuple[str, str, str]]:
+    """Every value that a label of a metric is known to have."""
+    return {
+        (sample.name, label, str(value))
+        for metric in told()
+        for sample in metric.samples
+        for label, value in sample.labels.items()
+    }
+
+
+def test_they_ask_only_for_values_of_labels_that_there_are():
+    asked = {
+        (name, label, value)
+        for name, matchers in LABELLED.findall(asked_for())
+        for label, values in VALUE.findall(matchers)
+        for value in values.split("|")
+    }
+    # Those of jobs are Prometheus's own.
+    assert {it for it in asked if it[1] != "job"} <= labelled()
+
+
+def test_a_poem_that_takes_over_a_second_is_told_from_others():
+    [slow] = [alert for alert in alerts() if alert["alert"] == "YuefuPoemsSlow"]
+    assert slow["expr"].startswith("yuefu:poem_seconds:p99 > 1 and")
+    assert ("yuefu_answer_seconds_bucket", "le", "1.0") in labelled()
 
 
 @pytest.mark.parametrize("tests", TESTS, ids=lambda path: path.stem)
