@@ -11,6 +11,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from engine.files import make_private
+
 _HEX = 32
 _KEY_BYTES = 32
 
@@ -29,7 +31,7 @@ class Pseudonyms:
         Raises:
             OSError: it can be neither read nor made.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         if not path.exists():
             with suppress(FileExistsError):
                 _make_key(path)

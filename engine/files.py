@@ -1,7 +1,12 @@
-"""Writing files so that a reader, or a kill, never meets half of one."""
+"""Folders for nobody else, and files of which no reader, and no kill, ever meets half."""
 
 import os
 from pathlib import Path
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone may look into; one that is there stays as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from bot.errors import AnthologyError
 from bot.pseudonyms import Pseudonyms
+from engine.files import make_private
 
 T = TypeVar("T")
 
@@ -236,7 +237,7 @@ def _arguments(address: URL, command_s: float | None) -> dict[str, Any]:
 def _make_folder(engine: AsyncEngine) -> None:
     """A file needs a folder to be made in."""
     if engine.dialect.name == "sqlite" and engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        make_private(Path(engine.url.database).parent)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

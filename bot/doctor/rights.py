@@ -95,7 +95,7 @@ def deeds(platform: str) -> list[Deed]:
     """All that the bot of a platform does in Redis, each once."""
     by_key = {
         keys.jobs(Lane.CHAT): "xlen xadd",
-        keys.job(_ID): "exists set",
+        keys.job(_ID): "exists mget set",
         keys.pace(Lane.CHAT): "hget",
         keys.running(_QUOTA): "zadd zcard zrange zrevrange zremrangebyscore pexpire pexpireat",
         keys.cancel(_ID): "set",

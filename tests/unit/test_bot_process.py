@@ -209,3 +209,9 @@ def test_the_secret_of_calls_is_the_given_one_or_follows_from_the_token(monkeypa
 
 def test_who_has_no_token_has_no_secret_that_others_could_guess(monkeypatch):
     assert read(monkeypatch).webhook_secret.get_secret_value() == ""
+
+
+def test_a_folder_of_data_is_made_for_nobody_else(tmp_path):
+    settings = BotSettings(data=tmp_path / "yuefu")
+    assert settings.pseudonyms.of("telegram:1") == settings.pseudonyms.of("telegram:1")
+    assert settings.data.stat().st_mode & 0o777 == 0o700
