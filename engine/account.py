@@ -44,9 +44,9 @@ class Ended:
 class Account:
     """Keeps account of one engine's jobs."""
 
-    def __init__(self, gauges: Gauges | None = None) -> None:
-        """Count in `gauges`, or in new ones."""
-        self.gauges = gauges or Gauges()
+    def __init__(self) -> None:
+        """No job has come yet."""
+        self.gauges = Gauges()
 
     def taken(self, *, entry: str, lane: Lane, attempt: int) -> None:
         """A job was taken; the id of its entry says when it was put."""
@@ -54,7 +54,8 @@ class Account:
             self.gauges.retries.inc()
             return
         put_ms, _, _ = entry.partition("-")
-        self.gauges.job_wait_seconds.labels(lane).observe(max(0.0, time.time() - int(put_ms) / 1e3))
+        waited_s = time.time() - int(put_ms) / 1000
+        self.gauges.job_wait_seconds.labels(lane).observe(max(0.0, waited_s))
 
     def ended(self, ended: Ended) -> None:
         """A job has ended, and Redis knows."""

@@ -173,19 +173,10 @@ def _limit(quota: Quota, rate: int) -> Limit:
 class Queue:
     """The queue as one worker sees it. Its verbs wait for Redis where it is away."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        *,
-        worker: str,
-        lease_ms: int = LEASE_MS,
-        account: Account | None = None,
-    ) -> None:
-        """Serve as `worker`, a name that no other living process has.
-
-        Of the jobs that end in here, and are given to nobody, `account` is told.
-        """
-        self.account = account or Account()
+    def __init__(self, redis: Redis, *, worker: str, lease_ms: int = LEASE_MS) -> None:
+        """Serve as `worker`, a name that no other living process has."""
+        self.account = Account()
+        """Of this worker's jobs; of those that end in here, and are given to nobody, it is told."""
         self.worker = worker
         self.lease_ms = lease_ms
         self._redis = redis

@@ -18,22 +18,24 @@ def ended(number, outcome, **fields):
     return Ended(job_id=job.id, job=job, lane=Lane.CHAT, attempt=1, outcome=outcome(job), **fields)
 
 
-def write_poems(gauges, count):
+def write_poems(account, count):
     for number in range(count):
-        Account(gauges).ended(ended(number, a_poem, took_s=0.1))
+        account.ended(ended(number, a_poem, took_s=0.1))
 
 
 def test_each_registry_tells_of_its_own_engine_and_all_of_the_process():
-    first, second = Gauges(), Gauges()
+    first, second = Account(), Account()
     write_poems(first, 2)
     found = [
-        one.registry.get_sample_value("yuefu_jobs_total", {"cell": Cell.GRU, "outcome": "poem"})
+        one.gauges.registry.get_sample_value(
+            "yuefu_jobs_total", {"cell": Cell.GRU, "outcome": "poem"}
+        )
         for one in (first, second)
     ]
     assert found == [2, 0]
     before = new_registry().get_sample_value("yuefu_redis_errors_total") or 0
     REDIS_ERRORS.inc()
-    assert first.registry.get_sample_value("yuefu_redis_errors_total") == before + 1
+    assert first.gauges.registry.get_sample_value("yuefu_redis_errors_total") == before + 1
 
 
 def test_a_process_tells_its_version_its_memory_and_no_dates_of_birth():
@@ -45,29 +47,29 @@ def test_a_process_tells_its_version_its_memory_and_no_dates_of_birth():
 
 
 def test_a_failure_takes_time_and_a_job_that_was_not_begun_takes_none():
-    gauges = Gauges()
-    account = Account(gauges)
+    account = Account()
     account.ended(ended(1, a_failure, took_s=0.1))
     account.ended(ended(2, a_failure))
-    value = gauges.registry.get_sample_value
+    value = account.gauges.registry.get_sample_value
     assert value("yuefu_jobs_total", {"cell": Cell.GRU, "outcome": "internal"}) == 2
     assert value("yuefu_job_seconds_count", {"lane": Lane.CHAT}) == 1
 
 
 def test_a_clock_that_is_behind_that_of_redis_makes_no_wait_negative():
-    gauges = Gauges()
+    account = Account()
     ahead_ms = round(1000 * (time.time() + 60))
-    Account(gauges).taken(entry=f"{ahead_ms}-0", lane=Lane.CHAT, attempt=1)
-    assert gauges.registry.get_sample_value("yuefu_job_wait_seconds_sum", {"lane": "chat"}) == 0
+    account.taken(entry=f"{ahead_ms}-0", lane=Lane.CHAT, attempt=1)
+    value = account.gauges.registry.get_sample_value
+    assert value("yuefu_job_wait_seconds_sum", {"lane": "chat"}) == 0
 
 
 def test_rates_are_those_of_the_last_seconds():
-    gauges, now = Gauges(), [100.0]
-    rates = Rates(gauges, lambda: now[0])
+    account, now = Account(), [100.0]
+    rates = Rates(account.gauges, lambda: now[0])
     assert rates.look() == (0, 0)
-    write_poems(gauges, 30)
+    write_poems(account, 30)
     for seconds in (0.002, 0.004):
-        gauges.stepped(8, seconds)
+        account.gauges.stepped(8, seconds)
     now[0] += 10
     assert rates.look() == pytest.approx((3, 3))
     for _ in range(WINDOW):
