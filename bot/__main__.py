@@ -14,6 +14,7 @@ from bot.errors import BotError
 from bot.language import language_of
 from bot.settings import BotSettings
 from engine import logs
+from engine.files import make_private
 from engine.settings import SettingsError, load_settings
 
 app = typer.Typer(
@@ -119,7 +120,7 @@ def _ratings() -> None:
 def _open_log(settings: BotSettings) -> TextIO:
     """The console's log, which must not come between the lines of the chat."""
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_private(settings.data)
         return (settings.data / "console.log").open("a", encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"YUEFU_DATA: {error.strerror}") from None
@@ -132,6 +133,9 @@ def _locale() -> str | None:
 def main() -> None:
     """Run a command; what goes wrong is one line on stderr, and an exit code that is not 0."""
     # Being told to stop is the same by Ctrl-C and by a supervisor: everything is put away first.
+    # Where a script started it in the background, Ctrl-C is ignored until we ask for it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         app()

@@ -215,3 +215,27 @@ def test_a_folder_of_data_is_made_for_nobody_else(tmp_path):
     settings = BotSettings(data=tmp_path / "yuefu")
     assert settings.pseudonyms.of("telegram:1") == settings.pseudonyms.of("telegram:1")
     assert settings.data.stat().st_mode & 0o777 == 0o700
+
+
+IN_A_BACKGROUND = """
+import signal
+import bot.__main__ as it
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's shell has it
+it.app = lambda: (print(flush=True), signal.pause())
+it.main()
+"""
+
+
+def test_a_bot_that_a_script_started_in_its_background_stops_when_told_to():
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_BACKGROUND], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(timeout=30) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
