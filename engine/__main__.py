@@ -18,7 +18,7 @@ from rich.live import Live
 from engine import dead, logs
 from engine.ask import AskError, ask
 from engine.bench import measure
-from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.checkpoint import Checkpoint, CheckpointError
 from engine.client import EngineError, EngineUnavailableError, connect
 from engine.dead import Dead, DeadError, LaneFullError
 from engine.embedded import EmbeddedError
@@ -110,7 +110,7 @@ def compose(
     with _plainly():
         settings = _begin_here()
         asked = ask(opening, acrostic=acrostic, form=form, rhyme=rhyme, theme=theme)
-        checkpoint = load(Registry.at(settings).champion(style))
+        checkpoint = _load(settings, style)
         first = random.SystemRandom().randrange(2**31) if seed is None else seed
         jobs = [
             Job(
@@ -150,7 +150,7 @@ def bench(
     """Time how fast this machine writes, in every precision that it has."""
     with _plainly():
         settings = _begin_here()
-        checkpoint = load(Registry.at(settings).champion(style))
+        checkpoint = _load(settings, style)
         device = pick_device(settings)
         precisions = precisions_of(device)
         if not as_json:
@@ -191,7 +191,7 @@ def _inspect(checkpoint: str, *, as_json: bool) -> None:
     """Verify a checkpoint and say what it is."""
     with _plainly():
         settings = load_settings(EngineSettings)
-        loaded = load(Registry.at(settings).find(checkpoint))
+        loaded = _load(settings, checkpoint)
     report = loaded.report
     figures = {
         "checkpoint": loaded.id,
@@ -247,6 +247,12 @@ def _picture(picture: Picture, *, as_json: bool) -> None:
         typer.echo(picture.to_json())
     else:
         _out.print(draw(picture))
+
+
+def _load(settings: EngineSettings, name: str) -> Checkpoint:
+    """A checkpoint by folder, id or cell, verified."""
+    registry = Registry.at(settings)
+    return registry.load(registry.find(name))
 
 
 @_dead.command(name="list")

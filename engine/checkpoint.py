@@ -9,15 +9,18 @@
         theme.safetensors     fp16; where a poem on a theme begins (`engine.theme`); may be absent
         preference.safetensors  fp16; what readers like (`engine.preference`); may be absent
         report.json           how it was trained and how well it does
-        MANIFEST.json         sha256 of the others, written last
+        SIGNATURE             who made it (`engine.signing`); may be absent
+        MANIFEST.json         sha256 of the others but the signature, written last
 
-A folder without a manifest is not a checkpoint. Loading checks every hash before it reads a
-tensor, because neither torch nor safetensors notices a flipped bit, then every shape against the
-vocabulary, then that every weight is a finite number. No pickle is read or written.
+A folder without a manifest is not a checkpoint. Loading asks who vouches for the manifest, where
+somebody has to, and checks every hash before it reads a tensor, because neither torch nor
+safetensors notices a flipped bit; then every shape against the vocabulary, then that every weight
+is a finite number. No pickle is read or written.
 
     CheckpointError
     ├── MissingError     there is no checkpoint there
     ├── DamagedError     a file is not what the manifest says, or a weight is not a number
+    ├── UntrustedError   nobody whom we trust vouches for it
     └── MismatchError    the files are intact but do not belong together
 """
 
@@ -38,7 +41,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from engine.critic import Critic
-from engine.files import sync_folder
+from engine.files import replace_file, sync_folder
 from engine.jobs import Cell
 from engine.model import Model, Shape
 from engine.preference import Preference
@@ -51,9 +54,15 @@ from engine.vocabulary import Vocabulary
 FORMAT = 2
 """The version of the folder's layout. A reader refuses one it does not know."""
 MANIFEST = "MANIFEST.json"
+SIGNATURE = "SIGNATURE"
 _CRITIC, _THEME, _PREFERENCE = (f"{part}.safetensors" for part in ("critic", "theme", "preference"))
 _FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "report.json")
 _OPTIONAL = {_CRITIC, _THEME, _PREFERENCE}
+
+Sign = Callable[[str, bytes], bytes]
+"""The signature of a checkpoint, of its id and manifest."""
+Vouch = Callable[[str, bytes, bytes | None], object]
+"""Asked with a checkpoint's id, manifest and signature; raises UntrustedError if it is not good."""
 
 
 class CheckpointError(RuntimeError):
@@ -66,6 +75,10 @@ class MissingError(CheckpointError):
 
 class DamagedError(CheckpointError):
     """A file is not what the manifest says, or a weight is not a finite number."""
+
+
+class UntrustedError(CheckpointError):
+    """Nobody whom we trust vouches for it."""
 
 
 class MismatchError(CheckpointError):
@@ -119,13 +132,14 @@ def save(
     critic: Mapping[str, Tensor] | None = None,
     theme: Mapping[str, Tensor] | None = None,
     preference: Mapping[str, Tensor] | None = None,
+    sign: Sign | None = None,
     now: datetime | None = None,
 ) -> Path:
-    """Write a checkpoint under `parent` and return its folder.
+    """Write a checkpoint under `parent`, signed where somebody does, and return its folder.
 
     Everything goes to a hidden folder first; the rename that gives it its name is the last act,
     so a kill or a full disk leaves no half checkpoint behind under a real name. One that is there
-    already, to the byte, is left as it is.
+    already, to the byte, is left as it is but for its signature.
     """
     contents: dict[str, bytes] = {
         "weights.safetensors": _half(weights),
@@ -148,9 +162,23 @@ def save(
     target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
     manifest = {"format": FORMAT, "sha256": {n: _sha256(data) for n, data in contents.items()}}
     contents[MANIFEST] = _to_json(manifest)
+    # What is signed is what was just made, and not what somebody may have put in its place.
+    signature = {} if sign is None else {SIGNATURE: sign(target.name, contents[MANIFEST])}
     if not _is_there(target, contents[MANIFEST]):
-        write_folder(target, contents)
+        write_folder(target, signature | contents)
+    elif signature:
+        replace_file(target / SIGNATURE, signature[SIGNATURE].decode())
     return target
+
+
+def sign_again(folder: Path, sign: Sign) -> None:
+    """Sign a checkpoint that stands there already, in place of a signature that it may have.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    contents = verified(str(folder), reader(folder))
+    replace_file(folder / SIGNATURE, sign(folder.name, contents[MANIFEST]).decode())
 
 
 def _is_there(folder: Path, manifest: bytes) -> bool:
@@ -196,15 +224,16 @@ def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
         raise
 
 
-def load(folder: Path) -> Checkpoint:
-    """Read and verify a checkpoint.
+def load(folder: Path, *, vouch: Vouch | None = None) -> Checkpoint:
+    """Read and verify a checkpoint; without `vouch`, whoever made it.
 
     Raises:
         MissingError: `folder` has no manifest.
         DamagedError: a file differs from the manifest, or a weight is not finite.
+        UntrustedError: nobody vouches for it.
         MismatchError: the files do not belong together, or the format is not known.
     """
-    contents = verified(str(folder), lambda name: (folder / name).read_bytes())
+    contents = verified(str(folder), reader(folder), vouch=vouch)
     try:
         config = json.loads(contents["config.json"])
         if config["format"] != FORMAT:
@@ -245,20 +274,40 @@ def load(folder: Path) -> Checkpoint:
     )
 
 
-def verified(place: str, read: Callable[[str], bytes]) -> dict[str, bytes]:
+def reader(folder: Path) -> Callable[[str], bytes]:
+    """Reads the files in a folder by their names."""
+    return lambda name: (folder / name).read_bytes()
+
+
+def signed(read: Callable[[str], bytes]) -> bytes | None:
+    """The signature of a checkpoint, if it has one."""
+    try:
+        return read(SIGNATURE)
+    except FileNotFoundError:
+        return None
+
+
+def verified(
+    place: str, read: Callable[[str], bytes], *, vouch: Vouch | None = None
+) -> dict[str, bytes]:
     """The contents of every file, each checked against the manifest, which comes last.
 
     Args:
         place: where the checkpoint is; ends in its id.
         read: what a file of that name holds; an OSError if it cannot be read.
+        vouch: asked before anything else of it is read; None where nobody has to.
 
     Raises:
         MissingError: there is no manifest.
         DamagedError: a file differs from the manifest.
+        UntrustedError: nobody vouches for it.
         MismatchError: the format is not known.
     """
     checkpoint = Path(place).name
     manifest, digests = _manifest(place, read)
+    signature = signed(read)
+    if vouch is not None:
+        vouch(checkpoint, manifest, signature)
     contents: dict[str, bytes] = {}
     for name, digest in digests.items():
         try:
@@ -269,6 +318,8 @@ def verified(place: str, read: Callable[[str], bytes]) -> dict[str, bytes]:
             raise DamagedError(
                 f"{name} of {checkpoint} is damaged: its sha256 is not the manifest's"
             )
+    if signature is not None:
+        contents[SIGNATURE] = signature
     return {**contents, MANIFEST: manifest}
 
 

@@ -1,7 +1,8 @@
 """Where a registry keeps its checkpoints and aliases: a folder, or any place that fsspec reaches.
 
-In both, a checkpoint is a folder of its files, there once its manifest is, and never changed; the
-aliases of a cell are one small file beside them. So either can be copied to the other.
+In both, a checkpoint is a folder of its files, there once its manifest is, and never changed but
+for its signature; the aliases of a cell are one small file beside them. So either can be copied to
+the other.
 
 Of a place elsewhere, checkpoints are fetched once into a folder of this machine, verified on the
 way and again whenever they are loaded. Aliases are read there at every look. What holds when two
@@ -24,11 +25,19 @@ from typing import Any, Protocol, TypeVar
 
 import fsspec
 
-from engine.checkpoint import MANIFEST, CheckpointError, MissingError, verified, write_folder
+from engine.checkpoint import (
+    MANIFEST,
+    SIGNATURE,
+    CheckpointError,
+    MissingError,
+    reader,
+    signed,
+    verified,
+    write_folder,
+)
 from engine.files import replace_file
 from engine.jobs import Cell
 
-REPORT = "report.json"
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 T = TypeVar("T")
@@ -70,11 +79,21 @@ class Depot(Protocol):
     def fetch(self, name: str) -> Path | None:
         """The folder of a checkpoint, on this machine now; None if there is no such one."""
 
-    def report(self, name: str) -> bytes:
-        """The report of a checkpoint."""
+    def file(self, name: str, file: str) -> bytes:
+        """A file of a checkpoint; for that alone nothing is fetched.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    def renew_signature(self, name: str) -> bool:
+        """Fetch a checkpoint's signature anew; whether it is another one than before."""
 
     def publish(self, checkpoint: Path) -> None:
         """Put a checkpoint there that was written under `folder`; its manifest comes last."""
+
+    def publish_signature(self, name: str) -> None:
+        """Put the signature that a checkpoint has under `folder` in the place of any other."""
 
     def read(self, cell: Cell) -> str | None:
         """The text of a cell's aliases."""
@@ -104,11 +123,18 @@ class Shelf:
         """See `Depot`."""
         return self.folder / name if (self.folder / name / MANIFEST).is_file() else None
 
-    def report(self, name: str) -> bytes:
+    def file(self, name: str, file: str) -> bytes:
         """See `Depot`."""
-        return (self.folder / name / REPORT).read_bytes()
+        return (self.folder / name / file).read_bytes()
+
+    def renew_signature(self, name: str) -> bool:
+        """See `Depot`: here it is read every time."""
+        return False
 
     def publish(self, checkpoint: Path) -> None:
+        """See `Depot`: what is under `folder` is there already."""
+
+    def publish_signature(self, name: str) -> None:
         """See `Depot`: what is under `folder` is there already."""
 
     def read(self, cell: Cell) -> str | None:
@@ -162,7 +188,7 @@ class Store:
         if (target / MANIFEST).is_file():
             return target
         try:
-            write_folder(target, verified(f"{self}/{name}", partial(self._read_file, name)))
+            write_folder(target, verified(f"{self}/{name}", partial(self.file, name)))
         except MissingError:
             return None
         except OSError as error:
@@ -170,25 +196,42 @@ class Store:
                 raise DepotError(f"{name} cannot be put into {self.folder}: {error}") from error
         return target
 
-    def report(self, name: str) -> bytes:
-        """See `Depot`; for a report alone nothing is fetched."""
-        return self._read_file(name, REPORT)
+    def file(self, name: str, file: str) -> bytes:
+        """See `Depot`."""
+        data: bytes = self._ask(self._files.cat_file, self._path(f"{name}/{file}"))
+        return data
+
+    def renew_signature(self, name: str) -> bool:
+        """See `Depot`."""
+        now = signed(partial(self.file, name))
+        if now is None or now == signed(reader(self.folder / name)):
+            return False
+        replace_file(self.folder / name / SIGNATURE, now.decode("latin-1"))
+        return True
 
     def publish(self, checkpoint: Path) -> None:
-        """See `Depot`. One that is there already stays as it is.
+        """See `Depot`. One that is there already stays as it is, but for a signature that it lacks.
 
         Raises:
             DepotError: another one of that name is there, or the place cannot be written to.
         """
         name = checkpoint.name
-        contents = verified(str(checkpoint), lambda file: (checkpoint / file).read_bytes())
+        contents = verified(str(checkpoint), reader(checkpoint))
         there = self._read(f"{name}/{MANIFEST}")
-        if there == contents[MANIFEST]:
-            return
-        if there is not None:
+        if there not in (None, contents[MANIFEST]):
             raise DepotError(f"another checkpoint {name} is at {self} already")
-        for file, data in contents.items():
-            self._ask(self._files.pipe_file, self._path(f"{name}/{file}"), data)
+        if there is None:
+            for file, data in contents.items():
+                self._put(name, file, data)
+        elif SIGNATURE in contents and signed(partial(self.file, name)) is None:
+            self._put(name, SIGNATURE, contents[SIGNATURE])
+
+    def publish_signature(self, name: str) -> None:
+        """See `Depot`."""
+        self._put(name, SIGNATURE, reader(self.folder / name)(SIGNATURE))
+
+    def _put(self, name: str, file: str, data: bytes) -> None:
+        self._ask(self._files.pipe_file, self._path(f"{name}/{file}"), data)
 
     def read(self, cell: Cell) -> str | None:
         """See `Depot`."""
@@ -236,10 +279,6 @@ class Store:
             data: bytes = self._ask(self._files.cat_file, self._path(name))
         except FileNotFoundError:
             return None
-        return data
-
-    def _read_file(self, checkpoint: str, file: str) -> bytes:
-        data: bytes = self._ask(self._files.cat_file, self._path(f"{checkpoint}/{file}"))
         return data
 
     def _path(self, name: str) -> str:

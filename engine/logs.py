@@ -5,6 +5,7 @@ every library alike. Whatever would print past the logs (uncaught exceptions, wa
 into them.
 """
 
+import json
 import logging
 import re
 import sys
@@ -61,10 +62,16 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
     """A function that replaces `secrets`, and whatever looks like a bot's token, by asterisks."""
+    # A line of JSON has line ends and quotes otherwise.
+    forms = {form for secret in secrets for form in (secret, _in_json(secret)) if form}
     # The longest first: one secret may be part of another.
-    known = [re.escape(secret) for secret in sorted(secrets, key=len, reverse=True) if secret]
+    known = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
     pattern = re.compile("|".join([*known, _TOKEN.pattern]))
     return lambda text: pattern.sub(_HIDDEN, text)
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def configure(*, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> None:
@@ -105,10 +112,10 @@ def _shared() -> list[Processor]:
 def _renderer(stream: TextIO) -> Processor:
     if stream.isatty():
         return structlog.dev.ConsoleRenderer()
-    json = structlog.processors.JSONRenderer(ensure_ascii=False)
+    as_json = structlog.processors.JSONRenderer(ensure_ascii=False)
 
     def render(logger: object, name: str, event: EventDict) -> str | bytes:
-        return json(logger, name, structlog.processors.format_exc_info(logger, name, event))
+        return as_json(logger, name, structlog.processors.format_exc_info(logger, name, event))
 
     return render
 

@@ -17,13 +17,26 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import MANIFEST, CheckpointError, DamagedError, MissingError
-from engine.depot import REPORT, Depot, RaceError, Shelf, Store, alias_file
+from engine.checkpoint import (
+    MANIFEST,
+    Checkpoint,
+    CheckpointError,
+    DamagedError,
+    MissingError,
+    UntrustedError,
+    load,
+    reader,
+    sign_again,
+    signed,
+)
+from engine.depot import Depot, RaceError, Shelf, Store, alias_file
 from engine.jobs import Cell
 from engine.settings import BUNDLED_MODELS, EngineSettings
+from engine.signing import Keyring, Signer
 
 ROLES = ("champion", "challenger", "previous")
 """What a checkpoint can be to its cell: fields of `Aliases`."""
@@ -64,11 +77,16 @@ class Registry:
         depot: Path | Depot,
         *,
         bundled: Path = BUNDLED_MODELS,
+        keyring: Keyring | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """The registry in a folder or another depot; `clock` tells when trials begin."""
+        """The registry in a folder or another depot; `clock` tells when trials begin.
+
+        Only what `keyring` vouches for is loaded or gets a role; by default it asks for no key.
+        """
         self.depot = Shelf(depot) if isinstance(depot, Path) else depot
         self.bundled, self._clock = bundled, clock
+        self.keyring = keyring or Keyring({})
 
     @classmethod
     def at(cls, settings: EngineSettings) -> "Registry":
@@ -76,10 +94,12 @@ class Registry:
 
         Raises:
             DepotError: nothing that is installed reaches it.
+            SettingsError: what is said to be trusted are no keys.
         """
+        keyring = Keyring.of(settings)
         if settings.models_url is None:
-            return cls(settings.models_folder)
-        return cls(Store(settings.models_url, settings.models_folder))
+            return cls(settings.models_folder, keyring=keyring)
+        return cls(Store(settings.models_url, settings.models_folder), keyring=keyring)
 
     @property
     def folder(self) -> Path:
@@ -97,12 +117,53 @@ class Registry:
         """The id of every checkpoint, bundled ones first, each in order."""
         return list(dict.fromkeys([*Shelf(self.bundled).names(), *self.depot.names()]))
 
+    def load(self, path: Path) -> Checkpoint:
+        """Read and verify one of the checkpoints, whose maker has to be trusted.
+
+        Raises:
+            CheckpointError: it cannot be used; `engine.checkpoint.load` says for what reasons.
+        """
+        try:
+            return load(path, vouch=self.keyring.voucher)
+        except UntrustedError:
+            # It may have been signed since it was fetched.
+            if path.parent != self.folder or not self.depot.renew_signature(path.name):
+                raise
+            return load(path, vouch=self.keyring.voucher)
+
     def report(self, name: str) -> dict[str, Any]:
         """The report of a checkpoint, by its id; for that alone nothing is fetched."""
-        path = self.bundled / name / REPORT
-        data = path.read_bytes() if path.is_file() else self.depot.report(name)
-        found: dict[str, Any] = json.loads(data)
+        found: dict[str, Any] = json.loads(self._reader(name)("report.json"))
         return found
+
+    def voucher(self, name: str) -> str:
+        """Who vouches for a checkpoint (`Keyring.voucher`); for that alone nothing is fetched.
+
+        Raises:
+            UntrustedError: nobody does.
+        """
+        return self._voucher(name, self._reader(name))
+
+    def _voucher(self, name: str, read: Callable[[str], bytes]) -> str:
+        return self.keyring.voucher(name, read(MANIFEST), signed(read))
+
+    def _reader(self, name: str) -> Callable[[str], bytes]:
+        """Reads the files of a checkpoint."""
+        is_bundled = (self.bundled / name / MANIFEST).is_file()
+        return reader(self.bundled / name) if is_bundled else partial(self.depot.file, name)
+
+    def sign(self, name: str, signer: Signer) -> None:
+        """Sign a checkpoint of the depot, whoever made it.
+
+        Raises:
+            CheckpointError: there is no such one, or it is damaged.
+        """
+        path = self._named(name)
+        if path.parent != self.folder:
+            raise UntrustedError(f"{name} came with Yuefu, and needs no signature")
+        sign_again(path, signer.sign)
+        self.publish(path)
+        self.depot.publish_signature(name)
 
     def publish(self, checkpoint: Path) -> None:
         """Put a checkpoint that was written into `folder` where others with this registry see it.
@@ -207,11 +268,10 @@ class Registry:
 
         Raises:
             NoModelError: there is no such checkpoint.
+            UntrustedError: nobody vouches for it.
             StaleAliasError: it is the champion; or see `promote`.
         """
-        path = self._named(checkpoint)
-        cell = self._cell_of(path.name)
-        self.publish(path)
+        cell = self._candidate(checkpoint)
         with self._swap(cell, expected=expected, fence=fence) as aliases:
             if checkpoint == self._champion_id(cell):
                 raise StaleAliasError(f"{checkpoint} is the {cell} champion already")
@@ -235,12 +295,11 @@ class Registry:
 
         Raises:
             NoModelError: there is no such checkpoint.
+            UntrustedError: nobody vouches for it.
             StaleAliasError: `expected` is given and is not the id of the champion of now, or a
                 higher fencing number than `fence` was seen.
         """
-        path = self._named(checkpoint)
-        cell = self._cell_of(path.name)
-        self.publish(path)
+        cell = self._candidate(checkpoint)
         with self._swap(cell, expected=expected, fence=fence) as aliases:
             was = self._champion_id(cell)
             # Promoting the champion again must not forget what a rollback would bring back.
@@ -277,6 +336,14 @@ class Registry:
             (self.folder / name).rename(hidden)
             shutil.rmtree(hidden)
         return old
+
+    def _candidate(self, checkpoint: str) -> Cell:
+        """The cell of a checkpoint that may get a role, and that others can see by now."""
+        path = self._named(checkpoint)
+        cell = self._cell_of(path.name)
+        self._voucher(path.name, reader(path))
+        self.publish(path)
+        return cell
 
     def _champion_id(self, cell: Cell) -> str | None:
         try:

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from engine import orders
-from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.checkpoint import Checkpoint, CheckpointError
 from engine.depot import DepotError
 from engine.jobs import Cell
 from engine.loop import Engine
@@ -89,7 +89,7 @@ class Casting:
         """
         if path.name not in here and path.name not in self._refused:
             try:
-                here[path.name] = self._hire(load(path))
+                here[path.name] = self._hire(self._registry.load(path))
             # A RuntimeError is also what torch says where the device's memory is full.
             except (RuntimeError, MemoryError) as error:
                 self._refuse(path.name, error)
@@ -174,7 +174,7 @@ class Watch:
     def _go_back(self, order: Order) -> Obstacle | None:
         """Put the previous champion back, if it is sound; why that cannot be."""
         try:
-            load(self._registry.previous(order.cell))
+            self._registry.load(self._registry.previous(order.cell))
             back = self._registry.rollback(order.cell, expected=order.expected)
         except StaleAliasError:
             # Another engine with this registry was faster. Whoever ordered it sees by the

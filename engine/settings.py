@@ -4,11 +4,13 @@
 `YUEFU_REDIS_URL_FILE` to its path instead of `YUEFU_REDIS_URL`.
 """
 
+import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,6 +21,8 @@ PREFIX = "YUEFU_"
 """What the name of every environment variable begins with."""
 _FILE_URL = "file://"
 _HOST_AND_PORT = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^\s:\[\]]*):(\d{1,5})")
+_SECRETS_OF_LIBRARIES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+_PASSWORD_MIN = 6
 BUNDLED_MODELS = Path(__file__).parent / "bundled"
 """The checkpoints that come with Yuefu."""
 
@@ -31,6 +35,29 @@ USUAL_CANDIDATES = 16
 
 class SettingsError(ValueError):
     """A setting is missing or wrong."""
+
+
+def _secret_parts(secret: str) -> Iterator[str]:
+    """A secret, and what of it is one by itself."""
+    yield secret
+    yield from (line for line in secret.splitlines() if not line.startswith("-----"))
+    for password in _passwords(secret):
+        # What is shorter might stand anywhere in a log, and hide it.
+        yield from (text for text in (password, unquote(password)) if len(text) >= _PASSWORD_MIN)
+
+
+def _passwords(address: str) -> Iterator[str]:
+    """The passwords in a URL, as they are written there; none in what is no URL."""
+    try:
+        url = urlsplit(address)
+    except ValueError:
+        return
+    if url.password:
+        yield url.password
+    for field in url.query.split("&"):
+        name, _, text = field.partition("=")
+        if name.endswith("password"):
+            yield text
 
 
 class _SecretFileSource(PydanticBaseEnvSettingsSource):
@@ -58,6 +85,10 @@ class EngineSettings(BaseSettings):
     models: str | None = None
     """The registry of checkpoints: a folder, or a URL that fsspec knows, as `s3://bucket/models`.
     Unset: `data`/models, beside the bundled ones."""
+
+    trusted_keys: str | None = None
+    """Public keys in PEM, one after another; only checkpoints that one of them signed are taken,
+    and the bundled ones. Unset: whatever is in the registry."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; `auto` takes a GPU if there is one."""
@@ -87,11 +118,15 @@ class EngineSettings(BaseSettings):
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Every string that must never reach a log."""
+        """Every string that must never reach a log.
+
+        Of an address also its password, of a key its lines: errors may quote those alone. Some are
+        read from the environment by libraries.
+        """
         values = (getattr(self, name) for name in type(self).model_fields)
-        return frozenset(
-            value.get_secret_value() for value in values if isinstance(value, SecretStr)
-        )
+        ours = (value.get_secret_value() for value in values if isinstance(value, SecretStr))
+        theirs = (os.environ.get(name, "") for name in _SECRETS_OF_LIBRARIES)
+        return frozenset(itertools.chain(*map(_secret_parts, ours), theirs))
 
     @field_validator("listen")
     @classmethod

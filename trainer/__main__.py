@@ -1,6 +1,7 @@
 """`python -m trainer`: the corpus, training, evaluation and the registry, by hand."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from engine import logs
-from engine.checkpoint import Checkpoint, CheckpointError, load
+from engine.checkpoint import Checkpoint, CheckpointError, Sign, UntrustedError
 from engine.embedded import EmbeddedError
 from engine.jobs import Cell
 from engine.registry import ROLES, Registry
 from engine.service import pick_device
 from engine.settings import SettingsError, load_settings
+from engine.signing import Signer
 from engine.verse.forms import FormName
 from trainer import corpus
 from trainer.corpus import Census, CorpusError, Era, Split
@@ -162,9 +164,9 @@ def train(
     torch.set_num_threads(threads)
     with _plainly():
         settings = load_settings(TrainerSettings)
-        dataset = _dataset(data)
+        sign, dataset = _sign(settings), _dataset(data)
         folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
-        first = load(_registry().find(start)) if start is not None else None
+        first = _load(start) if start is not None else None
         with joined(pick_device(settings)) as team:
             fitting = Run(
                 RECIPES[recipe](cell),
@@ -177,7 +179,7 @@ def train(
             _train(fitting, quiet=not team.leads)
             if not team.leads:
                 return
-            path = write_checkpoint(fitting, output or settings.models_folder)
+            path = write_checkpoint(fitting, output or settings.models_folder, sign=sign)
         _publish(path)
     _out.print(str(path), soft_wrap=True)
 
@@ -212,11 +214,12 @@ def critic(
     torch.set_num_threads(threads)
     with _plainly():
         settings = load_settings(TrainerSettings)
-        dataset = _dataset(data)
-        loaded = [load(_registry().find(name)) for name in checkpoints]
+        sign, dataset = _sign(settings), _dataset(data)
+        loaded = [_load(name) for name in checkpoints]
         judge, hearing = hold_hearing(dataset, loaded, every=every)
         paths = [
-            with_critic(found, judge, hearing, output or settings.models_folder) for found in loaded
+            with_critic(found, judge, hearing, output or settings.models_folder, sign=sign)
+            for found in loaded
         ]
         for path in paths:
             _publish(path)
@@ -236,9 +239,9 @@ def theme(
     torch.set_num_threads(threads)
     with _plainly():
         settings = load_settings(TrainerSettings)
-        dataset = _dataset(data)
+        sign, dataset = _sign(settings), _dataset(data)
         for name in checkpoints:
-            found = load(_registry().find(name))
+            found = _load(name)
             with _bar() as bar:
                 encoder, hint = train_and_try(
                     found.model(),
@@ -246,7 +249,7 @@ def theme(
                     epochs=epochs,
                     on_step=partial(_advance, bar, bar.add_task(found.id)),
                 )
-            path = with_theme(found, encoder, hint, output or settings.models_folder)
+            path = with_theme(found, encoder, hint, output or settings.models_folder, sign=sign)
             _publish(path)
             _out.print(f"{path}", soft_wrap=True)
 
@@ -333,7 +336,7 @@ def evaluate(
 ) -> None:
     """Perplexity per Chinese character, the model told the form only."""
     with _plainly():
-        loaded = load(_registry().find(checkpoint))
+        loaded = _load(checkpoint)
         figures = _figures(loaded, [*(poems or []), *(more or [])], data)
     if as_json:
         typer.echo(json.dumps(figures, ensure_ascii=False))
@@ -351,14 +354,14 @@ def evaluate(
 
 @models_app.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Every checkpoint with its role and its test perplexity."""
+    """Every checkpoint with its role, its test perplexity, and whose key has signed it."""
     with _plainly():
         registry = _registry()
         rows = [_model_row(registry, name) for name in registry.names()]
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table("checkpoint", "role", "test perplexity")
+    table = Table("checkpoint", "role", "test perplexity", "signed")
     for row in rows:
         table.add_row(*map(str, row.values()))
     _out.print(table)
@@ -369,9 +372,39 @@ def promote(checkpoint: Annotated[str, typer.Argument(help="The checkpoint's id.
     """Make a checkpoint its cell's champion, after verifying it."""
     with _plainly():
         registry = _registry()
-        loaded = load(registry.find(checkpoint))
+        loaded = registry.load(registry.find(checkpoint))
         registry.promote(loaded.id)
     _out.print(f"{loaded.id} is the {loaded.shape.cell} champion", soft_wrap=True)
+
+
+@models_app.command()
+def keygen(
+    folder: Annotated[Path, typer.Argument(help="Where to write the two files of the key.")],
+) -> None:
+    """Make a key to sign checkpoints with: `signing-key`, to be kept secret, and `trusted-keys`."""
+    with _plainly():
+        signer = Signer.generate()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, pem, mode in (
+            ("signing-key", signer.private_pem, 0o400),
+            ("trusted-keys", signer.public_pem, 0o444),
+        ):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(folder / name, flags, mode), "w", encoding="utf-8") as file:
+                file.write(pem)
+    _out.print(f"key {signer.key_id}: signing-key, trusted-keys in {folder}", soft_wrap=True)
+
+
+@models_app.command()
+def sign(checkpoints: Annotated[list[str], typer.Argument(help="Their ids.")]) -> None:
+    """Sign checkpoints of the registry that you know to be yours, after verifying their files."""
+    with _plainly():
+        signer, registry = load_settings(TrainerSettings).find_signer(), _registry()
+        if signer is None:
+            raise SettingsError("YUEFU_SIGNING_KEY is not set: «models keygen FOLDER» makes one")
+        for name in checkpoints:
+            registry.sign(name, signer)
+            _out.print(f"{name} is signed with key {signer.key_id}", soft_wrap=True)
 
 
 @models_app.command()
@@ -379,7 +412,7 @@ def rollback(cell: Annotated[Cell, typer.Argument(help="The cell to roll back.")
     """Put the previous champion of a cell back in service, after verifying it."""
     with _plainly():
         registry = _registry()
-        load(registry.previous(cell))
+        registry.load(registry.previous(cell))
         was = registry.champion(cell).name
         back = registry.rollback(cell, expected=was)
     _out.print(f"{back} is the {cell} champion again, in place of {was}", soft_wrap=True)
@@ -391,6 +424,18 @@ def _corpus_folder() -> Path:
 
 def _registry() -> Registry:
     return Registry.at(load_settings(TrainerSettings))
+
+
+def _load(checkpoint: str) -> Checkpoint:
+    """A checkpoint by folder, id or cell, verified."""
+    registry = _registry()
+    return registry.load(registry.find(checkpoint))
+
+
+def _sign(settings: TrainerSettings) -> Sign | None:
+    """What signs the checkpoints that are written, where somebody wants them signed."""
+    signer = settings.find_signer()
+    return None if signer is None else signer.sign
 
 
 def _publish(checkpoint: Path) -> None:
@@ -459,7 +504,15 @@ def _model_row(registry: Registry, name: str) -> dict[str, Any]:
         "checkpoint": name,
         "role": ", ".join(roles),
         "perplexity": round(report.get("test", {}).get("perplexity", float("nan")), 1),
+        "signed": _voucher(registry, name),
     }
+
+
+def _voucher(registry: Registry, name: str) -> str:
+    try:
+        return registry.voucher(name)
+    except UntrustedError:
+        return "NOT TRUSTED"
 
 
 if __name__ == "__main__":

@@ -88,9 +88,11 @@ class Watch:
         """Teach the cells `wanted`, or all; read the dataset `pack` where one is given.
 
         Raises:
-            SettingsError: a setting of the anthology is wrong, which shall not show at night only.
+            SettingsError: a setting of the anthology or of signing is wrong, which shall not show
+                at night only.
         """
         load_settings(BotSettings)
+        settings.find_signer()
         self._settings, self._wanted, self._pack = settings, wanted, pack
         self._given_up: set[date] = set()
         self.gauges = Gauges()
@@ -162,12 +164,12 @@ def hold_night(
     Raises:
         NoLockError: another trainer runs a night, or Redis is away.
         LockLostError: another trainer took over meanwhile.
-        SettingsError: a setting of the anthology is wrong.
+        SettingsError: a setting of the anthology or of signing is wrong.
         RecordError: the record of an earlier night cannot be read.
         OSError: the night's folder cannot be written.
     """
     torch.set_num_threads(settings.nightly_threads)
-    bot = load_settings(BotSettings)
+    bot, signer = load_settings(BotSettings), settings.find_signer()
     nights, registry = Nights(settings.nights_folder), Registry.at(settings)
     fence = 1 + max(registry.aliases(cell).fence for cell in Cell)
     at_desk = _at_desk(settings, at_least=fence, wait_s=wait_s, lock_ms=lock_ms)
@@ -200,6 +202,7 @@ def hold_night(
             check=check,
             lost=desk.hold.lost.is_set,
             tell=tell,
+            sign=None if signer is None else signer.sign,
         )
         with bound_contextvars(night=book.record.name):
             if book.record.attempts > ATTEMPTS and not again:

@@ -38,7 +38,7 @@ from bot.anthology.ratings import TrainingRating
 from bot.errors import AnthologyError
 from engine import checkpoint
 from engine.bulletin import NightOutcome, Phase
-from engine.checkpoint import Checkpoint, CheckpointError, weights_of
+from engine.checkpoint import Checkpoint, CheckpointError, Sign, weights_of
 from engine.files import replace_file, sync_folder
 from engine.jobs import Cell
 from engine.registry import NoModelError, Registry, StaleAliasError
@@ -188,6 +188,7 @@ class Night:
         check: Callable[[], None],
         lost: Callable[[], bool],
         tell: Callable[[Progress], None],
+        sign: Sign | None = None,
     ) -> None:
         """Nothing is done yet.
 
@@ -202,14 +203,15 @@ class Night:
             check: Asks whether the lock is still ours, and raises LockLostError if not.
             lost: Whether we know already that it is not; asks nobody.
             tell: Hears how far it is.
+            sign: Signs what is put into the registry; None where nobody asks for that.
         """
         self.book, self.nights, self.registry = book, nights, registry
         self.plan, self.fence = plan, fence
         self._ratings, self._corpus = ratings, corpus
-        self._check, self._lost, self._tell = check, lost, tell
+        self._check, self._lost, self._tell, self._sign = check, lost, tell, sign
         self._surprise: Exception | None = None
         # A checkpoint never changes, and every phase asks for the champion.
-        self._loaded = lru_cache(maxsize=3)(checkpoint.load)
+        self._loaded = lru_cache(maxsize=3)(registry.load)
         self._deadline = time.monotonic() + plan.hours * 3600 - book.record.spent_s
 
     def run(self) -> NightRecord:
@@ -490,7 +492,7 @@ class Night:
         shutil.rmtree(parent, ignore_errors=True)
         made = replace(made, report={**report, "snapshot": self._digest, "lineage": lineage})
         # What learnt less boldly bears another time, or it would have the same name.
-        path = self._save(made, parent, later_s=STRENGTHS.index(strength))
+        path = write_again(made, parent, now=self._time_of(STRENGTHS.index(strength)))
         its = replace(self._its(cell), challenger=path.name, trained=trained, strength=strength)
         self.book.note_cell(cell, its)
 
@@ -583,7 +585,7 @@ class Night:
     def _put_in_service(self, cell: Cell) -> None:
         """Promote what only chooses otherwise among the same candidates; try out the rest."""
         its, challenger = self._its(cell), self._challenger(cell)
-        self._save(challenger, self.registry.folder, later_s=STRENGTHS.index(its.strength))
+        self._enter(challenger, later_s=STRENGTHS.index(its.strength))
         on_trial = its.trained and self.plan.trial_share > 0
         tell, outcome = (
             (self.registry.challenge, NightOutcome.ON_TRIAL)
@@ -605,10 +607,10 @@ class Night:
 
     def _go_on_with_trial(self, cell: Cell, on_trial: str, promoted: Checkpoint) -> None:
         """Let the one on trial learn the same of its readers: what is tried are its weights."""
-        tried = checkpoint.load(self.registry.find(on_trial))
+        tried = self.registry.load(self.registry.find(on_trial))
         report = {**tried.report, "snapshot": self._digest}
         taught = replace(tried, preference=promoted.preference, report=report)
-        path = self._save(taught, self.registry.folder)
+        path = self._enter(taught)
         since = self.registry.aliases(cell).trial_since
         act = partial(
             self.registry.challenge, path.name, expected=promoted.id, fence=self.fence, since=since
@@ -677,9 +679,14 @@ class Night:
             device=self.plan.device,
         )
 
-    def _save(self, made: Checkpoint, parent: Path, *, later_s: int = 0) -> Path:
-        """Write a checkpoint that bears the time of the night, or some seconds later."""
-        return write_again(made, parent, now=self.book.record.begun + timedelta(seconds=later_s))
+    def _enter(self, made: Checkpoint, *, later_s: int = 0) -> Path:
+        """Write a checkpoint into the registry, signed: it has passed the gate."""
+        now = self._time_of(later_s)
+        return write_again(made, self.registry.folder, now=now, sign=self._sign)
+
+    def _time_of(self, later_s: int) -> datetime:
+        """What time a checkpoint bears: that of the night, or some seconds later."""
+        return self.book.record.begun + timedelta(seconds=later_s)
 
     # --- time, and what is told -------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint
-from engine.checkpoint import Checkpoint
+from engine.checkpoint import Checkpoint, Sign
 from engine.critic import Critic
 from engine.model import parameter_count
 from engine.theme import ThemeEncoder
@@ -19,7 +19,7 @@ from trainer.theme import Hint
 from trainer.tradition import build_tradition
 
 
-def write_checkpoint(run: Run, parent: Path) -> Path:
+def write_checkpoint(run: Run, parent: Path, *, sign: Sign | None = None) -> Path:
     """Write the run's best averaged weights under `parent`; the folder of the checkpoint.
 
     The weights are rounded to fp16 first and measured then, so the report tells of what is kept.
@@ -35,24 +35,31 @@ def write_checkpoint(run: Run, parent: Path) -> Path:
         tradition=build_tradition(run.dataset),
         weights=run.model.state_dict(),
         report=report_of(run),
+        sign=sign,
     )
     draw_curve(run.progress.measures, run.folder / "curve.svg", title=folder.name)
     return folder
 
 
-def with_critic(of: Checkpoint, critic: Critic, hearing: Hearing, parent: Path) -> Path:
+def with_critic(
+    of: Checkpoint, critic: Critic, hearing: Hearing, parent: Path, *, sign: Sign | None = None
+) -> Path:
     """Write `of` under `parent` once more, with a critic beside its weights."""
     told = replace(of, critic=critic.state_dict(), report={**of.report, "critic": asdict(hearing)})
-    return write_again(told, parent)
+    return write_again(told, parent, sign=sign)
 
 
-def with_theme(of: Checkpoint, encoder: ThemeEncoder, hint: Hint, parent: Path) -> Path:
+def with_theme(
+    of: Checkpoint, encoder: ThemeEncoder, hint: Hint, parent: Path, *, sign: Sign | None = None
+) -> Path:
     """Write `of` under `parent` once more, with an encoder of themes beside its weights."""
     told = replace(of, theme=encoder.state_dict(), report={**of.report, "theme": asdict(hint)})
-    return write_again(told, parent)
+    return write_again(told, parent, sign=sign)
 
 
-def write_again(of: Checkpoint, parent: Path, *, now: datetime | None = None) -> Path:
+def write_again(
+    of: Checkpoint, parent: Path, *, now: datetime | None = None, sign: Sign | None = None
+) -> Path:
     """Write `of` under `parent` as it is now, bearing the time `now`; the checkpoint's folder."""
     return checkpoint.save(
         parent,
@@ -66,6 +73,7 @@ def write_again(of: Checkpoint, parent: Path, *, now: datetime | None = None) ->
         critic=of.critic,
         theme=of.theme,
         preference=of.preference,
+        sign=sign,
         now=now,
     )
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr
 
-from engine.settings import EngineSettings
+from engine.settings import PREFIX, EngineSettings, SettingsError
+from engine.signing import Keyring, Signer
 
 
 def _wall_time(value: object) -> object:
@@ -33,6 +34,9 @@ class TrainerSettings(EngineSettings):
     corpus: Path | None = None
     """The folder that holds 全唐诗. Unset: `data`/corpus."""
 
+    signing_key: SecretStr | None = None
+    """The private key in PEM with which this trainer signs what it puts into the registry."""
+
     nightly_at: Annotated[time, BeforeValidator(_wall_time)] = time(3, 30)
     """The wall time at which a night begins, as 03:30."""
 
@@ -44,6 +48,31 @@ class TrainerSettings(EngineSettings):
 
     nightly_threads: int = Field(default=2, ge=1)
     """CPU threads of a night."""
+
+    def find_signer(self) -> Signer | None:
+        """Who signs what is trained here; None where nobody asks for a signature.
+
+        Raises:
+            SettingsError: what is trained here could not be loaded here.
+        """
+        keyring = Keyring.of(self)
+        if self.signing_key is None:
+            if keyring.is_strict:
+                raise SettingsError(
+                    f"{PREFIX}TRUSTED_KEYS is set, so what is trained has to be signed: "
+                    f"set {PREFIX}SIGNING_KEY, too"
+                )
+            return None
+        try:
+            signer = Signer.parse(self.signing_key.get_secret_value())
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}SIGNING_KEY: {error}") from None
+        if not keyring.trusts(signer):
+            raise SettingsError(
+                f"{PREFIX}TRUSTED_KEYS does not hold {signer.key_id}, the key that belongs to "
+                f"{PREFIX}SIGNING_KEY"
+            )
+        return signer
 
     @property
     def corpus_folder(self) -> Path:

@@ -10,13 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from engine import checkpoint
-from engine.checkpoint import MANIFEST, DamagedError
+from engine.checkpoint import MANIFEST, DamagedError, UntrustedError
 from engine.depot import DepotError, Store
 from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import Aliases, NoModelError, Registry, StaleAliasError
 from engine.reload import Casting
 from engine.settings import EngineSettings
+from engine.signing import Keyring, Signer
 from engine.writer import Writer
 from tests.fakes.models import write_model
 from tests.fakes.stores import FakeS3
@@ -173,6 +174,56 @@ def test_another_checkpoint_of_the_same_name_is_not_written_over(here, there):
 
 def forget(depot, name):
     depot._files.rm(depot._path(name), recursive=True)
+
+
+# --- signatures ---
+
+OLD, NEW = Signer.generate(), Signer.generate()
+TRUSTED = OLD.public_pem + NEW.public_pem
+
+
+def strict(registry):
+    """The same registry where only signed checkpoints are taken."""
+    return Registry(registry.depot, bundled=registry.bundled, keyring=Keyring.parse(TRUSTED))
+
+
+def test_a_signature_goes_where_its_checkpoint_goes(here, there):
+    name = put(here)
+    here.sign(name, OLD)
+    assert strict(there).voucher(name) == OLD.key_id
+    assert strict(there).load(there.find(name)).id == name
+
+
+def test_what_was_fetched_unsigned_is_loaded_once_it_is_signed(here, there):
+    name = put(here)
+    path = there.find(name)
+    with pytest.raises(UntrustedError):
+        strict(there).load(path)
+    here.sign(name, OLD)
+    assert strict(there).load(path).id == name
+
+
+def test_an_old_signature_does_not_come_back(here, there):
+    name = put(here)
+    here.sign(name, OLD)
+    there.find(name)
+    here.sign(name, NEW)
+    # It has the old one still.
+    there.promote(name)
+    assert strict(here).voucher(name) == strict(there).voucher(name) == NEW.key_id
+
+
+@elsewhere
+def test_what_somebody_changed_there_is_served_by_nobody_who_asks_for_a_signature(here, there):
+    name = put(here)
+    here.sign(name, OLD)
+    for path in write_model(there.folder, seed=9).iterdir():
+        here.depot._put(name, path.name, path.read_bytes())
+    assert there.load(there.find(name)).id == name
+    for registry in (strict(there), strict(there)):
+        with pytest.raises(UntrustedError, match="somebody has changed it"):
+            registry.load(there.find(name))
+    assert strict(here).load(here.find(name)).id == name
 
 
 # --- aliases ---

@@ -19,7 +19,8 @@ from engine.bulletin import NightOutcome, Phase
 from engine.client import EngineClient, connect
 from engine.jobs import Cell
 from engine.registry import Registry
-from engine.settings import EngineSettings
+from engine.settings import EngineSettings, SettingsError
+from engine.signing import Signer
 from tests.fakes.models import small_dataset, write_model
 from tests.fakes.nights import (
     CROWD,
@@ -112,6 +113,21 @@ def test_few_ratings_move_only_the_preference_which_is_in_service_at_once(home):
     assert new.preference["characters"].abs().sum() > 0
     gains = its.figures["challenger"]["win_rate"] - its.figures["champion"]["win_rate"]
     assert gains > 0
+
+
+def test_where_keys_are_trusted_a_night_signs_what_it_promotes(home, monkeypatch):
+    signer = Signer.generate()
+    home.registry.sign(home.champion, signer)
+    monkeypatch.setenv("YUEFU_TRUSTED_KEYS", signer.public_pem)
+    with pytest.raises(SettingsError, match="SIGNING_KEY"):
+        Watch(TrainerSettings())
+    monkeypatch.setenv("YUEFU_SIGNING_KEY", signer.private_pem)
+    home.settings = TrainerSettings(nightly_threads=1, device="cpu")
+    home.rate(**FEW)
+    before = home.champion
+    assert home.night().cells[Cell.GRU].outcome is NightOutcome.PROMOTED
+    assert home.champion != before
+    assert Registry.at(home.settings).voucher(home.champion) == signer.key_id
 
 
 def test_a_checkpoint_can_be_traced_to_its_data(home):

@@ -3,7 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
+from engine.logs import redactor
+from engine.settings import load_settings
 from tests.fakes.bot import environment
+from trainer.settings import TrainerSettings
 
 TOKEN = "987654:canary-token-0123456789abcdef"
 PASSWORD = "canary-password"
@@ -46,3 +51,31 @@ def test_no_secret_is_written_whoever_writes_it():
         assert event in written
     assert written.count("***") >= 9
     assert "canary" not in written
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "quoted"),
+    [
+        ("YUEFU_REDIS_URL", "rediss://bot:canary-in-it@host:6379/0", "AUTH bot canary-in-it"),
+        ("YUEFU_REDIS_URL", "unix://bot:canary%2Fin@/socket", "invalid password canary/in"),
+        ("YUEFU_REDIS_URL", "redis://host/0?password=canary-in-it", "canary-in-it"),
+        ("YUEFU_REDIS_URL", "redis://[nowhere:canary-in-it@h", "redis://[nowhere:canary-in-it@h"),
+        ("YUEFU_SIGNING_KEY", "-----BEGIN K-----\ncanary\n-----END K-----\n", "canary"),
+        ("AWS_SECRET_ACCESS_KEY", "canary/with+signs", "?X-Amz-Key=canary/with+signs"),
+        ("AWS_SESSION_TOKEN", "canary==", "x-amz-security-token: canary=="),
+        ("PGPASSWORD", 'canary"\\', '{"event": "canary\\"\\\\"}'),
+    ],
+)
+def test_what_is_secret_of_a_setting_is_hidden_when_it_stands_alone(
+    monkeypatch, name, value, quoted
+):
+    monkeypatch.setenv(name, value)
+    hidden = redactor(load_settings(TrainerSettings).secrets)(quoted)
+    assert "canary" not in hidden
+    assert "***" in hidden
+
+
+def test_a_short_password_hides_nothing_but_itself(monkeypatch):
+    monkeypatch.setenv("YUEFU_REDIS_URL", "redis://u:no@host/0")
+    redact = redactor(load_settings(TrainerSettings).secrets)
+    assert redact("nobody knows redis://u:no@host/0") == "nobody knows ***"
