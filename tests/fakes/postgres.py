@@ -31,7 +31,7 @@ class PostgresServer:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         """Make one in `folder`, with the programs in `programs`; `start` starts it."""
-        self.programs, self._folder, self._data = programs, folder, folder / "data"
+        self.programs, self.folder, self._data = programs, folder, folder / "data"
         self._user = _unprivileged()
         self._numbers = count(1)
         if self._user is not None:
@@ -40,9 +40,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Return once it answers."""
-        settings = {**_SETTINGS, "unix_socket_directories": str(self._folder)}
+        settings = {**_SETTINGS, "unix_socket_directories": str(self.folder)}
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        self._control("start", "-o", options, "-l", self._folder / "log")
+        self._control("start", "-o", options, "-l", self.folder / "log")
 
     def stop(self) -> None:
         """Stop it as a loss of power would."""
@@ -70,12 +70,12 @@ class PostgresServer:
 
     def psql(self, name: str, command: str) -> str:
         """What a database answers to a command, one row a line."""
-        where = ["-h", self._folder, "-U", "yuefu", "-d", name]
+        where = ["-h", self.folder, "-U", "yuefu", "-d", name]
         return self._run("psql", *where, "-X", "-A", "-t", "-q", "-c", command)
 
     def url(self, name: str) -> str:
         """The address of a database for SQLAlchemy."""
-        return f"postgresql+asyncpg://yuefu@/{name}?host={self._folder}"
+        return f"postgresql+asyncpg://yuefu@/{name}?host={self.folder}"
 
     def _control(self, *arguments: object) -> None:
         self._run("pg_ctl", "-D", self._data, "-w", "-s", *arguments)
@@ -92,11 +92,11 @@ class PostgresServer:
     def _run(self, program: str, *arguments: object) -> str:
         command = [str(self.programs / program), *map(str, arguments)]
         # A file, not a pipe: the server inherits it, and a pipe would be open as long as it lives.
-        with (self._folder / "said").open("w+") as said:
+        with (self.folder / "said").open("w+") as said:
             done = subprocess.run(
                 command,
                 check=False,
-                cwd=self._folder,
+                cwd=self.folder,
                 user=self._user,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
