@@ -5,6 +5,8 @@
 #   make lint     style, types and the direction of imports
 #   make linters  get what checks the files in deploy/; else `make test` skips what needs them
 #   make faults   kill things, and print what it cost; the long ones are only there
+#   make audit    what is installed, as a list for machines, and what is known to be wrong with it
+#   make hashes   write requirements.hashes anew after a change of requirements.lock
 #   make clean    back to a fresh clone
 #
 # On Linux the usual index's torch brings gigabytes of CUDA. Where there is no GPU, name torch's own
@@ -24,7 +26,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install $(PIP_ARGS)
 CACHES := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.PHONY: demo test lint linters faults clean
+.PHONY: demo test lint linters faults audit hashes clean
 
 demo: .venv/installed
 	@$(BIN)/python -m bot console
@@ -44,19 +46,38 @@ faults: .venv/installed
 	@$(BIN)/pytest tests/faults -s
 	@$(BIN)/pytest tests/integration -s -m only_by_make_faults
 
+# The list first: the database of vulnerabilities is asked over the network.
+audit: .venv/installed build/audit/installed
+	@build/audit/bin/cyclonedx-py environment .venv --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file build/sbom.cdx.json
+	@echo 'build/sbom.cdx.json: what is in .venv, as CycloneDX'
+	@build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
+hashes: build/audit/installed
+	@build/audit/bin/python deploy/hashes.py requirements.lock requirements.hashes
+
 clean:
 	rm -rf .venv $(CACHES) build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Made anew whenever the lock changes, so that nothing old stays in it. Torch comes first and alone:
-# whatever wheel of it PIP_ARGS chose then satisfies the lock.
-.venv/installed: requirements.lock
+# Made anew whenever the lock changes, so that nothing old stays in it. What is downloaded has to be
+# what was locked, to the byte. Torch comes last and alone: whatever wheel of it PIP_ARGS chooses
+# finds what it needs of the lock there already.
+.venv/installed: requirements.lock requirements.hashes
 	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later, with venv, is needed' >&2; exit 1; }
 	@echo 'Making .venv (once; torch is some hundred megabytes) ...'
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
+	@$(PIP) --require-hashes --requirement requirements.hashes
 	@$(PIP) "$$(grep '^torch==' requirements.lock)"
-	@$(PIP) --requirement requirements.lock
+	@touch $@
+
+build/audit/installed: deploy/audit.txt
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later, with venv, is needed' >&2; exit 1; }
+	@rm -rf build/audit
+	@$(PYTHON) -m venv build/audit
+	@build/audit/bin/python -m pip --quiet --no-input --disable-pip-version-check install \
+		--requirement deploy/audit.txt
 	@touch $@
 
 .venv/linters: .venv/installed deploy/linters.txt

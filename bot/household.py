@@ -43,9 +43,6 @@ async def household(settings: BotSettings) -> AsyncIterator[Redis]:
         redis = connect(settings)
     except (EmbeddedError, OSError) as error:
         raise HouseholdError(f"the embedded Valkey does not start: {error}") from None
-    except ValueError:
-        # Its own words may quote the address, and the address a password.
-        raise HouseholdError("YUEFU_REDIS_URL is not the address of a Redis") from None
     try:
         if settings.redis_url is not None:
             yield redis

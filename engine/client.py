@@ -45,7 +45,7 @@ from engine.queue import (
 from engine.quotas import Limit, Quota, Rate, Whose
 from engine.routes import Lineup
 from engine.script import Call, Script
-from engine.settings import EngineSettings
+from engine.settings import PREFIX, EngineSettings, SettingsError
 
 __all__ = [
     "ANSWER_S",
@@ -198,19 +198,25 @@ def connect(settings: EngineSettings) -> Redis:
 
     Raises:
         embedded.EmbeddedError: there is no `redis_url` and no embedded server could be started.
+        SettingsError: `redis_url` is no address.
     """
     url = settings.redis_url
-    pool = BlockingConnectionPool.from_url(
-        embedded.ensure(settings.data) if url is None else url.get_secret_value(),
-        max_connections=CONNECTIONS,
-        timeout=None,
-        protocol=2,
-        # Longer than any blocking read (`MAX_BLOCK_MS`), or each of those would end as an error.
-        socket_timeout=5.0,
-        socket_connect_timeout=2.0,
-        health_check_interval=15,
-        retry=_Patience(),
-    )
+    address = embedded.ensure(settings.data) if url is None else url.get_secret_value()
+    try:
+        pool = BlockingConnectionPool.from_url(
+            address,
+            max_connections=CONNECTIONS,
+            timeout=None,
+            protocol=2,
+            # Longer than any blocking read (`MAX_BLOCK_MS`), or each of those would be an error.
+            socket_timeout=5.0,
+            socket_connect_timeout=2.0,
+            health_check_interval=15,
+            retry=_Patience(),
+        )
+    except ValueError:
+        # Its own words may quote the address, and the address a password.
+        raise SettingsError(f"{PREFIX}REDIS_URL is not the address of a Redis") from None
     pool.connection_class = type("Connection", (_Link, pool.connection_class), {})
     return Redis.from_pool(pool)
 

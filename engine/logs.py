@@ -32,6 +32,12 @@ _QUIET: dict[str, int] = {
     "apscheduler": logging.WARNING,
     # Below this, whoever knocks at the bot's port could fill the log.
     "uvicorn": logging.ERROR,
+    # A registry in a bucket: they write every request, with what proves who asks.
+    "botocore": logging.WARNING,
+    "aiobotocore": logging.WARNING,
+    "s3fs": logging.WARNING,
+    "fsspec": logging.WARNING,
+    "urllib3": logging.WARNING,
 }
 _TOKEN = re.compile(r"\d{4,}:[A-Za-z0-9_-]{20,}")
 _HIDDEN = "***"

@@ -26,7 +26,7 @@ from engine.embedded import EmbeddedError
 from engine.jobs import Cell
 from engine.registry import Registry
 from engine.service import pick_device
-from engine.settings import SettingsError, load_settings
+from engine.settings import load_settings
 from trainer import dataset, keys
 from trainer.gauges import Gauges
 from trainer.lock import LOCK_MS, Hold, LockLostError, NoLockError, holding
@@ -265,11 +265,7 @@ async def at_redis(settings: TrainerSettings) -> AsyncIterator[Redis]:
     Raises:
         SettingsError: their address is none.
     """
-    try:
-        redis = connect(settings)
-    except ValueError:
-        # Its own words may quote the address, and the address a password.
-        raise SettingsError("YUEFU_REDIS_URL is not the address of a Redis") from None
+    redis = connect(settings)
     try:
         yield redis
     finally:
