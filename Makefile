@@ -51,7 +51,8 @@ audit: .venv/installed build/audit/installed
 	@build/audit/bin/cyclonedx-py environment .venv --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --output-file build/sbom.cdx.json
 	@echo 'build/sbom.cdx.json: what is in .venv, as CycloneDX'
-	@build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+	@build/audit/bin/pip-audit --strict --requirement requirements.lock --no-deps \
+		--disable-pip
 
 hashes: build/audit/installed
 	@build/audit/bin/python deploy/hashes.py requirements.lock requirements.hashes

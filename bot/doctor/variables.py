@@ -16,7 +16,16 @@ from bot.doctor.finding import Finding, fine, skipped, warning, wrong
 from bot.settings import BotSettings
 from engine.settings import PREFIX
 
-OF_TRAINER = frozenset({"corpus", "nightly_at", "nightly_zone", "nightly_hours", "nightly_threads"})
+OF_TRAINER = frozenset(
+    {
+        "corpus",
+        "nightly_at",
+        "nightly_zone",
+        "nightly_hours",
+        "nightly_threads",
+        "signing_key",
+    }
+)
 """Settings that are the trainer's alone, of which nothing here knows more than that they exist."""
 
 _FILE = "_FILE"

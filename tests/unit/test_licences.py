@@ -4,8 +4,6 @@ import re
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 LOOKED_AT = {
     "0BSD",
@@ -73,17 +71,23 @@ def test_no_licence_is_new_to_us():
     assert words - {"AND", "OR", "WITH", ""} <= LOOKED_AT
 
 
-@pytest.mark.parametrize("package", sorted(locked()))
-def test_a_package_has_the_licence_that_is_said(package):
+def test_every_package_has_the_licence_that_is_said():
+    compared = [is_so(package, licence) for package, licence in listed().items()]
+    assert len(list(filter(None, compared))) > 80
+
+
+def is_so(package, licence):
+    """Whether a package could be asked; it then has that licence."""
     try:
         said = metadata(package)
     except PackageNotFoundError:
-        pytest.skip("not for this Python")
-    licence = listed()[package]
+        # It is for another Python than this one.
+        return False
     if expression := said.get_all("License-Expression"):
-        assert [licence] == expression
-        return
+        assert [licence] == expression, package
+        return True
     classifiers = [one for one in said.get_all("Classifier") or () if one.startswith("License")]
     # Of a whole text the first lines name it.
     own = "\n".join([*"".join(said.get_all("License") or ()).splitlines()[:10], *classifiers])
     assert families(own) & families(licence), f"{package} says {own!r}"
+    return True

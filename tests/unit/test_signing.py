@@ -5,7 +5,6 @@ import json
 import shutil
 import stat
 import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 
 from engine import checkpoint
 from engine.checkpoint import MANIFEST, SIGNATURE, UntrustedError
+from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import NoModelError, Registry
 from engine.reload import Casting
@@ -143,9 +143,18 @@ def test_what_is_not_signed_is_refused_before_any_of_it_is_read(registry):
         registry.champion(Cell.GRU)
 
 
+def cast_of(registry):
+    """What finds the writers of an engine that has just started."""
+
+    def hire(found):
+        return Writer(found, slots=1)
+
+    return Casting(registry, hire, trial_share=0.1, reloads=Gauges().reloads)
+
+
 def test_an_engine_goes_on_with_whom_it_trusts(registry, made, capsys):
     registry.promote(made.name)
-    casting = Casting(registry, lambda found: Writer(found, slots=1), trial_share=0.1)
+    casting = cast_of(registry)
     serving = casting.cast({})
     assert serving[Cell.GRU].champion.checkpoint.id == made.name
     careless = Registry(registry.folder, bundled=registry.bundled)
@@ -153,8 +162,7 @@ def test_an_engine_goes_on_with_whom_it_trusts(registry, made, capsys):
     careless.promote(evil)
     assert casting.cast(serving) == serving
     # Another one, which starts now, finds the way back by itself.
-    later = Casting(registry, lambda found: Writer(found, slots=1), trial_share=0.1)
-    assert later.cast({})[Cell.GRU].champion.checkpoint.id == made.name
+    assert cast_of(registry).cast({})[Cell.GRU].champion.checkpoint.id == made.name
     said = capsys.readouterr().out
     assert said.count("checkpoint.refused") == 2
     assert f"{evil} is not signed" in said
@@ -300,9 +308,3 @@ def test_the_key_is_in_nothing_that_is_shown(tmp_path, monkeypatch):
     body = OURS.private_pem.splitlines()[1]
     assert body not in repr(settings)
     assert body in settings.secrets
-
-
-def test_the_bot_needs_none_of_it():
-    code = "import sys, bot.__main__, engine.settings; print('cryptography' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
