@@ -159,7 +159,8 @@ class Cage:
                 self.look_at(process.pid, command)
             ended = await _end(process)
         self.listen(data, f"{command}, {circumstance}")
-        if ended and not _text(data / "said"):
+        # One that serves may have been told to stop before it had anything to say.
+        if ended and words is not None and not _text(data / "said"):
             self.silent.append(f"{command}, {circumstance}")
 
     def look_at(self, pid: int, who: str) -> None:
