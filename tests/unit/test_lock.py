@@ -1,4 +1,4 @@
-"""What `make` installs, with hashes, is what the lock pins; torch alone has none (docs/security.md)."""
+"""What `make` installs, with hashes, is what the lock pins; torch alone has none."""
 
 import re
 from pathlib import Path
