@@ -49,6 +49,9 @@ GATHER_S = 0.01
 
 HUNG_S = 60.0
 """A step takes milliseconds, also where others are compiled beside it: this one never ends."""
+FAREWELL_S = 20.0
+"""How long an engine that is told to stop has to write and tell what it took. Supervisors give it
+30 s and more (`deploy/`)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -101,7 +104,7 @@ class Engine:
         self._jobs: dict[str, _Held] = {}
         self._free = slots + slots // AHEAD
         self._enough = max(self.fewest, slots // AHEAD // 2)
-        self._stopping = False
+        self._leaving = asyncio.Event()
         self._room = asyncio.Event()
         self._ready = asyncio.Event()
         self._empty = asyncio.Event()
@@ -163,19 +166,35 @@ class Engine:
                 tasks.create_task(self._forever(action))
                 for action in (self._finish, self._renew, self._look_for_unwanted)
             ]
-            while not self._stopping:
-                await self._patiently(self._take)
-            while self._jobs:
-                self._empty.clear()
-                await self._empty.wait()
+            taking = tasks.create_task(self._take_until_told())
+            await self._leaving.wait()
+            await self._end_in_order(taking)
             self._stepper.stop()
-            for task in beside:
+            for task in (taking, *beside):
                 task.cancel()
 
     def stop(self) -> None:
         """Take no more jobs."""
-        self._stopping = True
+        self._leaving.set()
         self._room.set()
+
+    async def _take_until_told(self) -> None:
+        while not self._leaving.is_set():
+            await self._patiently(self._take)
+
+    async def _end_in_order(self, taking: "asyncio.Task[None]") -> None:
+        """Wait until what was taken is written and told; with Redis away, not longer than it may.
+
+        What is left then comes back, to another engine, when its lease runs out.
+        """
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await asyncio.wait([taking])
+                while self._jobs:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            _log.warning("! left in haste", action="engine.left", jobs=len(self._jobs))
 
     async def _take(self) -> None:
         """Take the jobs for which there is room and give each to the writer of its cell."""

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import structlog
 import torch
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from engine.client import connect
 from engine.gauges import Rates
@@ -118,7 +119,10 @@ async def _beat(
             poems_per_s=round(poems_per_s, 2),
             step_ms=round(step_ms, 2),
         )
-        await beat(redis, heartbeat)
+        try:
+            await beat(redis, heartbeat)
+        except RedisError as error:
+            _log.warning("! redis", action="engine.redis", error=type(error).__name__)
         with suppress(TimeoutError):
             async with asyncio.timeout(BEAT_EVERY_S):
                 await watch.news.wait()

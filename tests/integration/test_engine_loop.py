@@ -11,18 +11,20 @@ from redis import exceptions
 
 from engine import keys
 from engine.checkpoint import load
-from engine.client import EngineClient
+from engine.client import EngineClient, connect
 from engine.jobs import Cell, Failure, Job, Lane, Outcome, Poem, Reason
 from engine.loop import Engine
 from engine.queue import Queue
 from engine.routes import Lineup
 from engine.runner import Runner
+from engine.settings import EngineSettings
 from engine.verse.checker import check
 from engine.verse.forms import FormName
 from tests.fakes.bot import serving as bot_serving
 from tests.fakes.jobs import a_job
 from tests.fakes.logbook import about, line_of, logged_lines
 from tests.fakes.models import job, write_model
+from tests.fakes.ports import free_port
 from tests.fakes.waiting import until
 
 CELLS = (Cell.GRU, Cell.LSTM)
@@ -125,6 +127,16 @@ async def test_what_runs_when_it_is_told_to_stop_is_finished(redis, champions):
             await asyncio.sleep(0.001)
     outcomes = await collect(client, 1)
     assert isinstance(outcomes["test:1"], Poem)
+
+
+async def test_one_that_is_told_to_stop_while_redis_is_away_does_not_wait_for_it(
+    champions, monkeypatch
+):
+    monkeypatch.setattr("engine.loop.FAREWELL_S", 0.5)
+    away = connect(EngineSettings(redis_url=f"redis://127.0.0.1:{free_port()}"))
+    async with serving(away, champions):
+        await asyncio.sleep(0.1)
+    await away.aclose()
 
 
 async def test_a_finished_job_leaves_nothing_in_its_lane(redis, champions):
