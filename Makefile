@@ -5,6 +5,7 @@
 #   make lint     style, types and the direction of imports
 #   make linters  get what checks the files in deploy/; else `make test` skips what needs them
 #   make faults   kill things, and print what it cost; the long ones are only there
+#   make soak     twice the load and a fault every few seconds, for SOAK_MINUTES=10
 #   make audit    what is installed, as a list for machines, and what is known to be wrong with it
 #   make hashes   write requirements.hashes anew after a change of requirements.lock
 #   make clean    back to a fresh clone
@@ -26,7 +27,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install $(PIP_ARGS)
 CACHES := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.PHONY: demo test lint linters faults audit hashes clean
+.PHONY: demo test lint linters faults soak audit hashes clean
 
 demo: .venv/installed
 	@$(BIN)/python -m bot console
@@ -45,6 +46,10 @@ linters: .venv/linters $(BIN)/promtool
 faults: .venv/installed
 	@$(BIN)/pytest tests/faults -s
 	@$(BIN)/pytest tests/integration -s -m only_by_make_faults
+
+soak: export SOAK_MINUTES ?= 10
+soak: .venv/installed
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults/test_soak.py -s
 
 # The list first: the database of vulnerabilities is asked over the network.
 audit: .venv/installed build/audit/installed

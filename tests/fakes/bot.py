@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
+
+from bot import keys
 from bot.settings import BotSettings
 from bot.telegram.service import serve
 from tests.fakes import discord, telegram
@@ -116,3 +119,9 @@ async def bot_process(
         yield bot
     finally:
         await bot.kill()
+
+
+async def sends_in_flight(redis: Redis, platform: str) -> int:
+    """Messages that the ledger says were on their way, asked when the bot is dead."""
+    marks = [mark async for mark in redis.scan_iter(match=keys.shown(platform, "*"), count=1000)]
+    return (await redis.mget(marks)).count(b"sending") if marks else 0

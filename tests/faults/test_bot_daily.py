@@ -29,7 +29,7 @@ from engine.jobs import Lane
 from engine.keys import job as job_key
 from engine.keys import jobs as jobs_key
 from engine.keys import replies as replies_key
-from tests.fakes.bot import BotProcess
+from tests.fakes.bot import BotProcess, sends_in_flight
 from tests.fakes.engine import fake_engine
 from tests.fakes.telegram import FakeTelegram
 from tests.fakes.waiting import until
@@ -246,12 +246,6 @@ async def test_a_chat_that_moves_while_its_poem_is_asked_for_gets_one(
     assert set((await posts(redis)).values()) == {1}
 
 
-async def sends_in_flight(redis: Redis) -> int:
-    """Messages that the ledger says were on their way, asked when the bot is dead."""
-    marks = [mark async for mark in redis.scan_iter(match=keys.shown(PLATFORM, "*"), count=1000)]
-    return (await redis.mget(marks)).count(b"sending")
-
-
 @pytest.mark.only_by_make_faults
 async def test_fault_24_a_leader_killed_while_it_posts_posts_nothing_twice(
     redis, settings, valkey_url, tmp_path
@@ -271,7 +265,7 @@ async def test_fault_24_a_leader_killed_while_it_posts_posts_nothing_twice(
             await follower.start()
             await fake.until(lambda: len(fake.sent) >= chats // 2)
             await leader.kill()
-            in_flight = await sends_in_flight(redis)
+            in_flight = await sends_in_flight(redis, PLATFORM)
             streams = (jobs_key(Lane.BULK), replies_key(PLATFORM), keys.outbox(PLATFORM))
 
             async def all_posted():

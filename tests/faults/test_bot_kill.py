@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from bot import keys
 from bot.settings import BotSettings
 from bot.telegram.service import serve
-from tests.fakes.bot import bot_process
+from tests.fakes.bot import bot_process, sends_in_flight
 from tests.fakes.engine import fake_engine
 from tests.fakes.telegram import ApiError, FakeTelegram, message_update
 from tests.fakes.waiting import until
@@ -39,12 +39,6 @@ async def settled(redis: Redis):
     await until(empty, within_s=30)
 
 
-async def sends_in_flight(redis: Redis):
-    """Messages that the ledger says were on their way, asked when the bot is dead."""
-    marks = [mark async for mark in redis.scan_iter(match=keys.shown(PLATFORM, "*"), count=1000)]
-    return (await redis.mget(marks)).count(b"sending") if marks else 0
-
-
 async def test_fault_2_a_killed_bot_loses_no_update(fake, redis, valkey_url, tmp_path):
     chosen = random.Random(2)
     count, fake.latency_s = 100, 0.05
@@ -63,7 +57,7 @@ async def test_fault_2_a_killed_bot_loses_no_update(fake, redis, valkey_url, tmp
         for reached in kills:
             await fake.until(reached)
             await bot.kill()
-            in_flight += await sends_in_flight(redis)
+            in_flight += await sends_in_flight(redis, PLATFORM)
             await bot.start()
         await fake.until(lambda: len({sent.chat_id for sent in fake.sent}) == count, timeout_s=40)
         await settled(redis)
@@ -99,7 +93,7 @@ async def test_fault_2_a_killed_bot_loses_no_tap(fake, redis, valkey_url, tmp_pa
         for reached in kills:
             await fake.until(reached)
             await bot.kill()
-            in_flight += await sends_in_flight(redis)
+            in_flight += await sends_in_flight(redis, PLATFORM)
             await bot.start()
         await fake.until(lambda: len(fake.edits) >= count, timeout_s=40)
         await settled(redis)
