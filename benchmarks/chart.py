@@ -67,6 +67,38 @@ def draw_growth(
     _save(figure, path)
 
 
+def draw_scaling(
+    levels: Sequence[Mapping[str, Any]], trials: Sequence[Mapping[str, Any]], path: Path
+) -> None:
+    """Draw rate and waiting by the number of engines, and waiting while some are killed, as SVG."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    rates, waits, faults = figure.subplots(1, 3)
+    for kind in dict.fromkeys(level["kind"] for level in levels):
+        its = [level for level in levels if level["kind"] == kind]
+        engines = [level["engines"] for level in its]
+        rates.plot(engines, [level["rate"] for level in its], marker="o", label=kind)
+        ideal = [its[0]["rate"] / engines[0] * number for number in engines]
+        rates.plot(engines, ideal, color="black", linestyle=":", linewidth=1)
+        for name, style in (("p50", "--"), ("p99", "-")):
+            shown = [level[f"{name}_ms"] for level in its]
+            waits.plot(engines, shown, marker="o", linestyle=style, label=f"{kind}, {name}")
+    for axes, label in ((rates, "poems a second"), (waits, "ms a poem takes at 70 % of that")):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set(xlabel="engines", ylabel=label)
+    for trial, colour in zip(trials, _COLOURS, strict=False):
+        times, slowest = zip(*trial["waits"], strict=True)
+        label = f"{trial['engines']} {trial['kind']}"
+        faults.plot(times, slowest, color=colour, label=label)
+        for kill_s in trial["kills"]:
+            faults.axvline(kill_s, color=colour, linestyle=":", linewidth=1)
+    faults.set(xlabel="seconds; dotted: an engine killed", ylabel="ms the slowest poem takes")
+    for axes in (rates, waits, faults):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     """The same figures give the same file."""
     with mpl.rc_context({"svg.hashsalt": "yuefu", "svg.fonttype": "none"}):
