@@ -15,13 +15,14 @@ production; the client is this process. Two kinds of engines are measured:
 For each number of engines: the rate with a queue that never ends, and what each process used of a
 core for it; then how long poems take at `LOAD` of that rate, coming by chance (Poisson). At last
 engines are killed (SIGKILL) and others added while poems are asked for at `FAULT_LOAD`: what was
-lost, what came twice, how long it took. One candidate a poem.
+lost, what came twice, how long it took. As under load, each poem is chosen of `--candidates`.
 """
 
 import asyncio
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,14 +49,16 @@ from engine.client import Admitted, Delivery, EngineClient, EngineUnavailableErr
 from engine.heartbeat import living
 from engine.jobs import Cell, Job, Poem
 from engine.linear import Precision, pick
+from engine.loop import FEWEST_CANDIDATES
 from engine.registry import Registry
 from engine.settings import USUAL_SLOTS, EngineSettings, load_settings
 from engine.writer import Writer
 
 LOAD = 0.7
 """Of the rate with a queue that never ends, what comes while waiting is measured."""
-FAULT_LOAD = 0.4
-"""The same while engines are killed: those that are left can do it."""
+FAULT_LOAD = 0.3
+"""Of what one engine does times their number, what comes while some are killed: the others can do
+it, also where the next one starts on the same cores."""
 GENERATIONS = 2
 """Poems asked for at any time where the queue never ends, in those that engines have rows for."""
 FAULT_EVERY_S = 3.0
@@ -77,12 +80,14 @@ class Kind:
     """`real` or `asleep`."""
     cell: Cell
     """Whose poems are asked for."""
-    slots: int
+    at_once: int
     """Poems that each writes side by side."""
     command: tuple[str, ...]
     """What Python runs; `{url}` is Valkey's address."""
     variables: dict[str, str]
     """Of its environment."""
+    under_fire: int
+    """How many there are while some are killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,16 +168,17 @@ class Fleet:
 
     def kill(self, chance: random.Random) -> None:
         """SIGKILL for one of them."""
-        victim = self.alive.pop(chance.randrange(len(self.alive)))
-        victim.kill()
-        victim.wait()
+        _end(self.alive.pop(chance.randrange(len(self.alive))))
 
-    async def grow_to(self, engines: int) -> None:
-        """Let there be so many that beat."""
+    async def become(self, engines: int) -> None:
+        """Let there be so many, all of which beat."""
+        for process in self.alive[engines:]:
+            _end(process)
+        del self.alive[engines:]
         while len(self.alive) < engines:
             self.add()
         async with asyncio.timeout(START_S):
-            while len(await living(self.redis)) < engines:  # noqa: ASYNC110 - it is in Redis
+            while not await self._all_beat():  # noqa: ASYNC110 - it is in Redis
                 await asyncio.sleep(0.1)
 
     def used_s(self) -> float:
@@ -182,8 +188,17 @@ class Fleet:
     def dismiss(self) -> None:
         """End them all."""
         for process in self.alive:
-            process.kill()
-            process.wait()
+            _end(process)
+
+    async def _all_beat(self) -> bool:
+        """Whether all have told that they live; each has its process's number in its name."""
+        beating = {beat.worker.rpartition("-")[2] for beat in await living(self.redis)}
+        return beating >= {f"{process.pid}" for process in self.alive}
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
 
 
 class Crowd:
@@ -302,7 +317,7 @@ async def measure_level(fleet: Fleet, *, seconds: float) -> Level:
         full = asyncio.create_task(
             keep_asking(
                 asking,
-                in_flight=GENERATIONS * engines * fleet.kind.slots,
+                in_flight=GENERATIONS * engines * fleet.kind.at_once,
                 seconds=1.5 * seconds,
             )
         )
@@ -343,7 +358,7 @@ async def try_faults(fleet: Fleet, *, rate: float, seconds: float) -> Trial:
             kills.append(time.perf_counter() - began_s)
             fleet.kill(chance)
             await asyncio.sleep(FAULT_EVERY_S)
-            await fleet.grow_to(engines)
+            await fleet.become(engines)
             await asyncio.sleep(FAULT_EVERY_S)
         total = await asked
     calm, rest = _before_and_after(asking, began_s + kills[0])
@@ -412,28 +427,33 @@ def _valkey() -> Iterator[str]:
     """The address of a Valkey that keeps what it is told, as in production."""
     with tempfile.TemporaryDirectory(prefix="yuefu-", ignore_cleanup_errors=True) as folder:
         config = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
-        with ValkeyServer(data_dir=Path(folder), config=config) as server:
+        with ValkeyServer(port=_free_port(), data_dir=Path(folder), config=config) as server:
             yield server.connection_url
+
+
+def _free_port() -> int:
+    """A port of loopback that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 async def measure(
     kind: Kind, numbers: Sequence[int], *, seconds: float, fault_seconds: float
 ) -> tuple[list[Level], Trial]:
-    """All figures of a kind; engines are killed and added with the most but one."""
+    """All figures of a kind."""
     levels: list[Level] = []
     with _valkey() as url:
         redis = connect(EngineSettings(redis_url=url))
         fleet = Fleet(kind=kind, url=url, redis=redis)
         try:
             for engines in numbers:
-                await fleet.grow_to(engines)
+                await fleet.become(engines)
                 levels.append(await measure_level(fleet, seconds=seconds))
                 _show_level(levels[-1])
-            trial = await try_faults(
-                fleet,
-                rate=FAULT_LOAD * max(level.rate for level in levels),
-                seconds=fault_seconds,
-            )
+            await fleet.become(kind.under_fire)
+            rate = levels[0].rate / levels[0].engines * kind.under_fire
+            trial = await try_faults(fleet, rate=FAULT_LOAD * rate, seconds=fault_seconds)
             _show_trial(trial)
         finally:
             fleet.dismiss()
@@ -474,6 +494,7 @@ def main(
     ] = "1,2,4",
     asleep: Annotated[str, typer.Option(help="Numbers of engines asleep, if any.")] = "1,2,4,8,16",
     slots: Annotated[int, typer.Option(min=1)] = USUAL_SLOTS,
+    candidates: Annotated[int, typer.Option(min=1, help="For each poem.")] = FEWEST_CANDIDATES,
     step_ms: Annotated[
         float | None, typer.Option(help="How long to sleep; else as the real one, measured.")
     ] = None,
@@ -491,21 +512,23 @@ def main(
     real_engines = Kind(
         name="real",
         cell=cell,
-        slots=slots,
+        at_once=slots // candidates,
         command=("engine", "serve"),
         variables={
             "YUEFU_THREADS": "1",
             "OMP_NUM_THREADS": "1",
             "YUEFU_SLOTS": f"{slots}",
-            "YUEFU_CANDIDATES": "1",
+            "YUEFU_CANDIDATES": f"{candidates}",
         },
+        under_fire=2,
     )
     sleepers = Kind(
         name="asleep",
         cell=cell,
-        slots=slots,
-        command=("benchmarks.sleeper", "{url}", f"{slots}", f"{step_ms}"),
+        at_once=slots // candidates,
+        command=("benchmarks.sleeper", "{url}", f"{slots // candidates}", f"{step_ms}"),
         variables={"OMP_NUM_THREADS": "1"},
+        under_fire=4,
     )
     levels: list[Level] = []
     trials: list[Trial] = []
@@ -520,6 +543,7 @@ def main(
         "cell": cell,
         "precision": precision,
         "slots": slots,
+        "candidates": candidates,
         "step_ms": step_ms,
         "cores": os.cpu_count(),
         "levels": [asdict(level) for level in levels],

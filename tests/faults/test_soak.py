@@ -12,10 +12,11 @@ import time
 from asyncio import to_thread
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import pytest
 from redis.asyncio import Redis
@@ -55,34 +56,64 @@ DRAIN_S = 240.0
 """A poem is waited for a minute; the rest is for what lies in the outbox."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a process had and had used at one moment."""
+
+    at_s: float
+    memory: int
+    """Bytes."""
+    used_s: float
+    """Of cores."""
+
+    @classmethod
+    def at(cls, pid: int, at_s: float) -> Self:
+        """Look now."""
+        process = Path(f"/proc/{pid}")
+        pages = int((process / "statm").read_text().split()[1])
+        user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+        used_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cls(at_s=at_s, memory=pages * os.sysconf("SC_PAGE_SIZE"), used_s=used_s)
+
+
 @dataclass(kw_only=True)
-class Memory:
-    """What processes have in memory, as it was looked at again and again."""
+class Diary:
+    """What processes had and used, looked at again and again."""
 
-    bytes_: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
-    """By process: when, and how much."""
+    looks: dict[str, list[Look]] = field(default_factory=dict)
+    """By kind and process."""
 
-    def note(self, at_s: float, name: str, pid: int) -> None:
-        """Look at one process; one that has just died has nothing."""
-        try:
-            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        except OSError:
-            return
-        if (found := status.partition("VmRSS:")[2]) != "":
-            self.bytes_.setdefault(f"{name} {pid}", []).append((at_s, 1024 * int(found.split()[0])))
+    def note(self, kind: str, pid: int, at_s: float) -> None:
+        """Look at one process, unless it has just died."""
+        with suppress(OSError):
+            self.looks.setdefault(f"{kind} {pid}", []).append(Look.at(pid, at_s))
+
+    def lasting(self) -> dict[str, tuple[list[Look], list[Look]]]:
+        """Of the processes that lived long enough, the looks of both parts of `WATCHED`."""
+        found = {}
+        for name, looks in self.looks.items():
+            before, after = (
+                [look for look in looks if first <= look.at_s / LENGTH_S <= last]
+                for first, last in WATCHED
+            )
+            if before and after:
+                found[name] = before, after
+        return found
 
     def growth(self) -> dict[str, float]:
-        """Of the processes that lived throughout, by how much they grew."""
-        grown = {}
-        for name, noted in self.bytes_.items():
-            parts = [
-                [size for at_s, size in noted if first <= at_s / LENGTH_S <= last]
-                for first, last in WATCHED
-            ]
-            if all(parts):
-                before, after = (median(part) for part in parts)
-                grown[name] = after / before - 1
-        return grown
+        """By how much they grew from one part to the other."""
+        return {
+            name: median(look.memory for look in after) / median(look.memory for look in before) - 1
+            for name, (before, after) in self.lasting().items()
+        }
+
+    def cores(self, kind: str) -> float:
+        """What one of a kind used of a core, from the first to the last of these looks."""
+        before, after = next(
+            looks for name, looks in self.lasting().items() if name.startswith(kind)
+        )
+        first, last = before[0], after[-1]
+        return (last.used_s - first.used_s) / (last.at_s - first.at_s)
 
 
 @dataclass(kw_only=True)
@@ -103,7 +134,7 @@ class Soak:
     in_flight: int = 0
     """Messages that were on their way when a bot was killed."""
     befell: Counter[str] = field(default_factory=Counter)
-    memory: Memory = field(default_factory=Memory)
+    diary: Diary = field(default_factory=Diary)
 
     async def ask(self, text: str) -> None:
         """Somebody else asks."""
@@ -133,12 +164,12 @@ class Soak:
             await asyncio.sleep(1 / rate)
 
     async def watch(self, began_s: float) -> None:
-        """Look at the memory of all processes until cancelled."""
+        """Look at all processes until cancelled."""
         while True:
             at_s = time.monotonic() - began_s
-            self.memory.note(at_s, "bot", self.bot.pid)
+            self.diary.note("bot", self.bot.pid, at_s)
             for name in self.engines.names:
-                self.memory.note(at_s, "engine", int(name.rpartition("-")[2]))
+                self.diary.note("engine", int(name.rpartition("-")[2]), at_s)
             await asyncio.sleep(SAMPLE_S)
 
     async def suffer(self, began_s: float) -> None:
@@ -262,7 +293,7 @@ async def test_fault_36_a_soak_at_twice_the_load_loses_nothing_doubles_nothing_a
 ):
     async with soaking(own_server, own_redis, tmp_path) as soak:
         rate = LOAD * await soak.capacity()
-        before, unhurried = await dataset(own_redis), soak.chats
+        before, unhurried = await held(own_redis), soak.chats
         began_s = time.monotonic()
         others = [
             asyncio.create_task(soak.ask_without_end(rate, began_s)),
@@ -275,10 +306,10 @@ async def test_fault_36_a_soak_at_twice_the_load_loses_nothing_doubles_nothing_a
         await asyncio.gather(*others, return_exceptions=True)
         await soak.drained()
         pending, kept = await soak.pending(), await soak.kept_for_ever()
-        marks = (await dataset(own_redis) - before - kept) / (soak.chats - unhurried)
+        marks = (await held(own_redis) - before - kept) / (soak.chats - unhurried)
         buried = await own_redis.xlen(engine_keys.DEAD) + await own_redis.xlen(keys.dead(PLATFORM))
         living = await EngineClient(own_redis).cells()
-    answers, grown = soak.answered(), soak.memory.growth()
+    answers, grown = soak.answered(), soak.diary.growth()
     lost, twice = soak.chats - len(answers), sum(answers.values()) - len(answers)
     growths = ", ".join(f"{name} {100 * growth:+.1f} %" for name, growth in grown.items())
     print(
@@ -286,7 +317,8 @@ async def test_fault_36_a_soak_at_twice_the_load_loses_nothing_doubles_nothing_a
         f"{rate / LOAD:.1f} poems can be written, faults {dict(soak.befell)}; asked {soak.chats}, "
         f"lost {lost}, doubled {twice} (on their way as a bot was killed {soak.in_flight}), "
         f"pending {pending}, buried {buried}; growth of memory: {growths}; in Valkey for ever "
-        f"{kept} bytes, for two days {marks:.0f} a request"
+        f"{kept} bytes, for two days {marks:.0f} a request; the bot's time on a core "
+        f"{1000 * soak.diary.cores('bot') / rate:.1f} ms a request"
     )
     assert lost == 0
     assert twice <= soak.in_flight
@@ -298,6 +330,7 @@ async def test_fault_36_a_soak_at_twice_the_load_loses_nothing_doubles_nothing_a
     assert "Traceback" not in soak.bot.log() + (tmp_path / "engine.log").read_text()
 
 
-async def dataset(redis: Redis) -> int:
-    """Bytes of what Redis holds, whatever it needs besides."""
-    return int((await redis.info("memory"))["used_memory_dataset"])
+async def held(redis: Redis) -> int:
+    """Bytes that Redis holds, but for what is on its way to clients."""
+    info = await redis.info("memory")
+    return int(info["used_memory"]) - int(info["mem_clients_normal"])
