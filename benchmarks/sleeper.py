@@ -26,6 +26,8 @@ from engine.verse.forms import FORMS
 from engine.writer import Writer
 
 CHECKPOINT = "lstm-asleep"
+NAP = 4
+"""Steps that are slept through at once: waking up is all that a step costs here."""
 
 
 class Sleeper(Writer):
@@ -59,9 +61,9 @@ class Sleeper(Writer):
         return found
 
     def step(self, *, spare: int | None = None) -> list[Outcome]:
-        """Sleep for one step; what is over then."""
-        time.sleep(self._step_s)
-        self._step += 1
+        """Sleep for a few steps; what is over then."""
+        time.sleep(NAP * self._step_s)
+        self._step += NAP
         over: list[Outcome] = []
         while self._asleep and self._asleep[0][0] <= self._step:
             over.append(made_up(heappop(self._asleep)[2]))

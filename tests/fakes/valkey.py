@@ -59,11 +59,11 @@ class OwnValkey:
 
     def freeze(self) -> None:
         """SIGSTOP: it takes connections and bytes, and answers nothing."""
-        os.kill(self._pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        os.kill(self._pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def fill_disk(self) -> None:
         """Let no file of it grow from now on."""
@@ -84,13 +84,14 @@ class OwnValkey:
         return list((self._folder / "appendonlydir").glob("*.incr.aof"))
 
     @property
-    def _pid(self) -> int:
+    def pid(self) -> int:
+        """The process that runs now, or did last."""
         assert self._process is not None
         return self._process.pid
 
     def _limit_files(self, size: int) -> None:
-        _, most = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, most))
+        _, most = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, most))
 
     def _answers(self) -> bool:
         try:
