@@ -210,6 +210,8 @@ class Crowd:
         self.outcomes: Counter[str] = Counter()
         """How often each job was answered."""
         self.failed = 0
+        self.over = False
+        """Whether nobody asks any more."""
         self._client = client
         self._jobs = traffic.jobs(cell, seed=next(_runs), client=_CLIENT)
         self._waiting: dict[str, asyncio.Future[None]] = {}
@@ -229,8 +231,8 @@ class Crowd:
         self.took[job.id] = asked_s, time.perf_counter() - asked_s
 
     async def listen(self) -> None:
-        """Take what comes until cancelled."""
-        while True:
+        """Take what comes, and forget it, until there is nobody who waits."""
+        while not self.over:
             deliveries = await self._client.outcomes(_CLIENT, "reader", count=128, wait_ms=500)
             for delivery in deliveries:
                 self._receive(delivery)
@@ -260,12 +262,11 @@ class Crowd:
 async def crowd_of(client: EngineClient, cell: Cell) -> AsyncIterator[Crowd]:
     """Somebody who asks, and listens as long as the block runs."""
     asking = Crowd(client, cell)
-    listening = asyncio.create_task(asking.listen())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asking.listen())
         yield asking
-    finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        # Not cancelled: what it has in its hands would come to the next again.
+        asking.over = True
 
 
 def crowd(fleet: Fleet) -> AbstractAsyncContextManager[Crowd]:
