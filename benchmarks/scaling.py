@@ -58,8 +58,8 @@ from engine.writer import Writer
 LOAD = 0.7
 """Of the rate with a queue that never ends, what comes while waiting is measured."""
 FAULT_LOAD = 0.3
-"""Of what one engine does times their number, what comes while some are killed: the others can do
-it, also where the next one starts on the same cores."""
+"""The same while engines are killed: the others can do it, also where the next one starts on the
+same cores."""
 GENERATIONS = 2
 """Poems asked for at any time where the queue never ends, in those that engines have rows for."""
 FAULT_EVERY_S = 3.0
@@ -439,8 +439,9 @@ async def measure(
                 levels.append(await measure_level(fleet, seconds=seconds))
                 _show_level(levels[-1])
             await fleet.become(kind.under_fire)
-            rate = levels[0].rate / levels[0].engines * kind.under_fire
-            trial = await try_faults(fleet, rate=FAULT_LOAD * rate, seconds=fault_seconds)
+            rates = {level.engines: level.rate for level in levels}
+            rate = FAULT_LOAD * rates.get(kind.under_fire, levels[-1].rate)
+            trial = await try_faults(fleet, rate=rate, seconds=fault_seconds)
             _show_trial(trial)
         finally:
             fleet.dismiss()
