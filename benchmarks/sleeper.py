@@ -35,6 +35,7 @@ class Sleeper(Writer):
 
     def __init__(self, *, slots: int, step_s: float) -> None:
         self.scheduler = Scheduler(slots)  # in which nothing runs: rows are owed to nobody
+        self.rows = 0
         self._step_s = step_s
         self._step = 0
         self._asleep: list[tuple[int, str, Job]] = []
@@ -62,6 +63,7 @@ class Sleeper(Writer):
 
     def step(self, *, spare: int | None = None) -> list[Outcome]:
         """Sleep for a few steps; what is over then."""
+        self.rows = len(self._asleep)
         time.sleep(NAP * self._step_s)
         self._step += NAP
         over: list[Outcome] = []

@@ -44,12 +44,12 @@ async def test_an_engine_asleep_serves_the_queue_as_a_real_one_does(redis: Redis
     engine = Engine(Queue(redis, worker="asleep"), slots=8)
     writer = Sleeper(slots=8, step_s=0.0002)
     engine.appoint({cell: Lineup(champion=writer) for cell in Cell})
-    serving = asyncio.create_task(engine.serve())
-    async with crowd_of(EngineClient(redis), Cell.LSTM) as asking:
-        await keep_asking(asking, in_flight=12, seconds=0.2)
-        asked = await ask_by_chance(asking, rate=200, seconds=0.2)
-    engine.stop()
-    await serving
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(engine.serve())
+        async with crowd_of(EngineClient(redis), Cell.LSTM) as asking:
+            await keep_asking(asking, in_flight=12, seconds=0.2)
+            asked = await ask_by_chance(asking, rate=200, seconds=0.2)
+        engine.stop()
     assert asked > 10
     assert len(asking.outcomes) == len(asking.took) >= asked + 12
     assert (asking.doubled, asking.failed) == (0, 0)
