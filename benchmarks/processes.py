@@ -6,13 +6,14 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def used_s(pid: int) -> float:
-    """Seconds of cores that a process has used.
+def used_s(pid: int, *, thread: int | None = None) -> float:
+    """Seconds of cores that a process has used, or one thread of it.
 
     Raises:
         OSError: it is not there any more.
     """
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    folder = Path(f"/proc/{pid}") if thread is None else Path(f"/proc/{pid}/task/{thread}")
+    user, system = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / _TICKS
 
 

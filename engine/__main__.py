@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Annotated
 
-import torch
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
@@ -17,24 +16,15 @@ from rich.live import Live
 
 from engine import dead, logs
 from engine.ask import AskError, ask
-from engine.bench import measure
-from engine.checkpoint import Checkpoint, CheckpointError
 from engine.client import EngineError, EngineUnavailableError, connect
 from engine.dead import Dead, DeadError, LaneFullError
 from engine.embedded import EmbeddedError
-from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Failure, Job, Poem
-from engine.linear import precisions_of
-from engine.preference import Preference
+from engine.errors import CheckpointError
+from engine.jobs import USUAL_CELL, USUAL_TEMPERATURE, Cell, Job, Poem
 from engine.printing import printable
-from engine.registry import Registry
-from engine.service import pick_device
-from engine.service import serve as serve_queue
 from engine.settings import EngineSettings, SettingsError, load_settings
 from engine.top import Picture, draw, look
 from engine.verse.forms import FORMS, FormName
-from engine.writer import Writer
-
-_EXTREMES = 30
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _dead = typer.Typer(no_args_is_help=True, help="Jobs that were buried: look at them, retry them.")
@@ -65,7 +55,6 @@ def _begin_here() -> EngineSettings:
     """The settings, for work in this process whose output is what is asked for, not its log."""
     settings = load_settings(EngineSettings)
     logs.configure(level="WARNING", secrets=settings.secrets)
-    torch.set_num_threads(settings.threads)
     return settings
 
 
@@ -79,6 +68,9 @@ def serve() -> None:
     with _plainly():
         settings = load_settings(EngineSettings)
         logs.configure(level=settings.log_level, secrets=settings.secrets)
+        # Late: it loads torch, which takes seconds, and what is wrong is said at once.
+        from engine.service import serve as serve_queue  # noqa: PLC0415
+
         asyncio.run(serve_queue(settings))
 
 
@@ -110,7 +102,6 @@ def compose(
     with _plainly():
         settings = _begin_here()
         asked = ask(opening, acrostic=acrostic, form=form, rhyme=rhyme, theme=theme)
-        checkpoint = _load(settings, style)
         first = random.SystemRandom().randrange(2**31) if seed is None else seed
         jobs = [
             Job(
@@ -129,13 +120,10 @@ def compose(
             )
             for number in range(count)
         ]
-        writer = Writer(
-            checkpoint,
-            slots=settings.slots,
-            candidates=settings.candidates,
-            device=pick_device(settings),
-        )
-        poems = _write(writer, jobs) if beam is None else _search(writer, jobs, beam)
+        # Late, as in `serve`.
+        from engine import hand  # noqa: PLC0415
+
+        poems = hand.write(settings, jobs, beams=beam)
         for poem in poems:
             _show(poem, as_json=as_json)
 
@@ -150,15 +138,12 @@ def bench(
     """Time how fast this machine writes, in every precision that it has."""
     with _plainly():
         settings = _begin_here()
-        checkpoint = _load(settings, style)
-        device = pick_device(settings)
-        precisions = precisions_of(device)
+        from engine import hand  # noqa: PLC0415
+
+        title, speeds = hand.time_writing(settings, style, rounds=rounds)
         if not as_json:
-            _out.print(f"{checkpoint.id} on {device}, {settings.threads} threads")
-        batches = tuple(sorted({1, settings.candidates, settings.slots}))
-        for speed in measure(
-            checkpoint, precisions=precisions, batches=batches, device=device, rounds=rounds
-        ):
+            _out.print(title)
+        for speed in speeds:
             if as_json:
                 typer.echo(json.dumps(asdict(speed)))
             else:
@@ -191,19 +176,9 @@ def _inspect(checkpoint: str, *, as_json: bool) -> None:
     """Verify a checkpoint and say what it is."""
     with _plainly():
         settings = load_settings(EngineSettings)
-        loaded = _load(settings, checkpoint)
-    report = loaded.report
-    figures = {
-        "checkpoint": loaded.id,
-        "cell": loaded.shape.cell,
-        "vocabulary": loaded.shape.vocabulary,
-        "embedding": loaded.shape.embedding,
-        "hidden": loaded.shape.hidden,
-        "parameters": sum(p.numel() for p in loaded.weights.values()),
-        "steps": report.get("steps"),
-        "test_perplexity": report.get("test", {}).get("perplexity"),
-        **_liked(loaded),
-    }
+        from engine import hand  # noqa: PLC0415
+
+        figures = hand.describe(settings, checkpoint)
     if as_json:
         typer.echo(json.dumps(figures, ensure_ascii=False))
         return
@@ -247,12 +222,6 @@ def _picture(picture: Picture, *, as_json: bool) -> None:
         typer.echo(picture.to_json())
     else:
         _out.print(draw(picture))
-
-
-def _load(settings: EngineSettings, name: str) -> Checkpoint:
-    """A checkpoint by folder, id or cell, verified."""
-    registry = Registry.at(settings)
-    return registry.load(registry.find(name))
 
 
 @_dead.command(name="list")
@@ -329,42 +298,6 @@ def _show_dead(entry: Dead, *, as_json: bool) -> None:
     lane, job = entry.lane or "-", entry.job_id or "-"
     line = f"{entry.id:18} {when} {lane:5} {entry.attempts:2}  {job}  {entry.why}"
     typer.echo(printable(line))
-
-
-def _liked(checkpoint: Checkpoint) -> dict[str, str]:
-    """The characters that its readers like most and least, if it learnt that."""
-    if checkpoint.preference is None:
-        return {}
-    most, least = Preference.of(checkpoint.preference).extremes(_EXTREMES)
-    decode = checkpoint.vocabulary.decode
-    return {"readers_like": decode(most), "readers_dislike": decode(least)}
-
-
-def _write(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:
-    """The poems in the order of their jobs.
-
-    Raises:
-        AskError: a job could not become a poem.
-    """
-    done: dict[str, Poem] = {}
-    for job in jobs:
-        writer.add(job)
-    for job in jobs:
-        while job.id not in done:
-            for outcome in writer.step():
-                if isinstance(outcome, Failure):
-                    raise AskError(outcome.detail or outcome.reason)
-                done[outcome.job_id] = outcome
-        yield done.pop(job.id)
-
-
-def _search(writer: Writer, jobs: list[Job], beams: int) -> Iterator[Poem]:
-    """For each job the likeliest poem that breaks no rule, of those that the beams found."""
-    for job in jobs:
-        poem = writer.likeliest(job, beams=beams)
-        if poem is None:
-            raise AskError(f"none of {beams} beams keeps every rule: try more")
-        yield poem
 
 
 def _show(poem: Poem, *, as_json: bool) -> None:

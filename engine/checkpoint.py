@@ -41,6 +41,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from engine.critic import Critic
+from engine.errors import DamagedError, MismatchError, MissingError
 from engine.files import replace_file, sync_folder
 from engine.jobs import Cell
 from engine.model import Model, Shape
@@ -63,26 +64,6 @@ Sign = Callable[[str, bytes], bytes]
 """The signature of a checkpoint, of its id and manifest."""
 Vouch = Callable[[str, bytes, bytes | None], object]
 """Asked with a checkpoint's id, manifest and signature; raises UntrustedError if it is not good."""
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be used."""
-
-
-class MissingError(CheckpointError):
-    """There is no checkpoint there."""
-
-
-class DamagedError(CheckpointError):
-    """A file is not what the manifest says, or a weight is not a finite number."""
-
-
-class UntrustedError(CheckpointError):
-    """Nobody whom we trust vouches for it."""
-
-
-class MismatchError(CheckpointError):
-    """The files are intact but do not belong together, or are of another format."""
 
 
 @dataclass(frozen=True, kw_only=True)

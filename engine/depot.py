@@ -25,16 +25,8 @@ from typing import Any, Protocol, TypeVar
 
 import fsspec
 
-from engine.checkpoint import (
-    MANIFEST,
-    SIGNATURE,
-    CheckpointError,
-    MissingError,
-    reader,
-    signed,
-    verified,
-    write_folder,
-)
+from engine.checkpoint import MANIFEST, SIGNATURE, reader, signed, verified, write_folder
+from engine.errors import CheckpointError, MissingError
 from engine.files import replace_file
 from engine.jobs import Cell
 

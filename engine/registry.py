@@ -21,19 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import (
-    MANIFEST,
-    Checkpoint,
-    CheckpointError,
-    DamagedError,
-    MissingError,
-    UntrustedError,
-    load,
-    reader,
-    sign_again,
-    signed,
-)
+from engine.checkpoint import MANIFEST, Checkpoint, load, reader, sign_again, signed
 from engine.depot import Depot, RaceError, Shelf, Store, alias_file
+from engine.errors import CheckpointError, DamagedError, MissingError, UntrustedError
 from engine.jobs import Cell
 from engine.settings import BUNDLED_MODELS, EngineSettings
 from engine.signing import Keyring, Signer

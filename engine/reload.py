@@ -16,8 +16,9 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from engine import orders
-from engine.checkpoint import Checkpoint, CheckpointError
+from engine.checkpoint import Checkpoint
 from engine.depot import DepotError
+from engine.errors import CheckpointError
 from engine.jobs import Cell
 from engine.loop import Engine
 from engine.orders import Obstacle, Order

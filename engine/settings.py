@@ -37,7 +37,7 @@ class SettingsError(ValueError):
     """A setting is missing or wrong."""
 
 
-def _secret_parts(secret: str) -> Iterator[str]:
+def secret_parts(secret: str) -> Iterator[str]:
     """A secret, and what of it is one by itself."""
     yield secret
     yield from (line for line in secret.splitlines() if not line.startswith("-----"))
@@ -126,7 +126,7 @@ class EngineSettings(BaseSettings):
         values = (getattr(self, name) for name in type(self).model_fields)
         ours = (value.get_secret_value() for value in values if isinstance(value, SecretStr))
         theirs = (os.environ.get(name, "") for name in _SECRETS_OF_LIBRARIES)
-        return frozenset(itertools.chain(*map(_secret_parts, ours), theirs))
+        return frozenset(itertools.chain(*map(secret_parts, ours), theirs))
 
     @field_validator("listen")
     @classmethod

@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from engine.checkpoint import UntrustedError
+from engine.errors import UntrustedError
 from engine.settings import PREFIX, EngineSettings, SettingsError
 
 BUNDLED = "bundled"

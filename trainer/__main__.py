@@ -19,8 +19,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from engine import logs
-from engine.checkpoint import Checkpoint, CheckpointError, Sign, UntrustedError
+from engine.checkpoint import Checkpoint, Sign
 from engine.embedded import EmbeddedError
+from engine.errors import CheckpointError, UntrustedError
 from engine.jobs import Cell
 from engine.registry import ROLES, Registry
 from engine.service import pick_device

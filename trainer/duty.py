@@ -20,9 +20,9 @@ from structlog.contextvars import bound_contextvars
 
 from bot.settings import BotSettings
 from engine.bulletin import Bulletin, publish
-from engine.checkpoint import CheckpointError
 from engine.client import connect
 from engine.embedded import EmbeddedError
+from engine.errors import CheckpointError
 from engine.jobs import Cell
 from engine.registry import Registry
 from engine.service import pick_device

@@ -38,7 +38,8 @@ from bot.anthology.ratings import TrainingRating
 from bot.errors import AnthologyError
 from engine import checkpoint
 from engine.bulletin import NightOutcome, Phase
-from engine.checkpoint import Checkpoint, CheckpointError, Sign, weights_of
+from engine.checkpoint import Checkpoint, Sign, weights_of
+from engine.errors import CheckpointError
 from engine.files import replace_file, sync_folder
 from engine.jobs import Cell
 from engine.registry import NoModelError, Registry, StaleAliasError

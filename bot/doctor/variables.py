@@ -7,14 +7,13 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
 from bot import texts
 from bot.doctor.finding import Finding, fine, skipped, warning, wrong
 from bot.settings import BotSettings
-from engine.settings import PREFIX
+from engine.settings import PREFIX, secret_parts
 
 OF_TRAINER = frozenset(
     {
@@ -266,17 +265,9 @@ def _secrets(present: dict[str, str]) -> set[str]:
     found: set[str] = set()
     for field, name in _fields_of(present, in_files=False):
         if _is_secret(field):
-            found |= _parts(present[name])
+            found.update(secret_parts(present[name].strip()))
     for field, name in _fields_of(present, in_files=True):
         if _is_secret(field) and present[name]:
             with suppress(OSError, UnicodeDecodeError):
-                found |= _parts(Path(present[name]).read_text(encoding="utf-8"))
+                found.update(secret_parts(Path(present[name]).read_text(encoding="utf-8").strip()))
     return found
-
-
-def _parts(secret: str) -> set[str]:
-    parts = {secret, secret.strip()}
-    with suppress(ValueError):
-        password = urlsplit(secret).password or ""
-        parts |= {password, unquote(password)}
-    return parts

@@ -10,7 +10,7 @@ import time
 from random import Random
 
 from engine import checkpoint
-from engine.checkpoint import CheckpointError
+from engine.errors import CheckpointError
 from engine.jobs import Cell
 from engine.registry import Registry
 from tests.fakes.models import write_model

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine import checkpoint
-from engine.checkpoint import DamagedError
+from engine.errors import DamagedError
 from engine.jobs import Cell
 from engine.settings import BUNDLED_MODELS
 from tests.fakes.challengers import KINDS, Stage, own_corpus, padded, with_noise

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from engine import checkpoint
-from engine.checkpoint import MANIFEST, DamagedError, UntrustedError
+from engine.checkpoint import MANIFEST
 from engine.depot import DepotError, Store
+from engine.errors import DamagedError, UntrustedError
 from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import Aliases, NoModelError, Registry, StaleAliasError

@@ -77,6 +77,12 @@ def test_a_bad_ask_gets_one_clear_line(arguments, words, environment):
     assert done.stdout == ""
 
 
+def test_what_needs_no_model_does_not_wait_for_torch(environment):
+    code = "import sys, engine.__main__; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0
+
+
 def test_the_speed_of_a_machine_is_told_for_each_precision_and_batch(environment):
     small = environment | {"YUEFU_SLOTS": "4", "YUEFU_CANDIDATES": "2"}
     asked = ("engine", "bench", "--style", "gru", "--rounds", "1", "--json")

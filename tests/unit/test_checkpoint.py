@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine import checkpoint
-from engine.checkpoint import DamagedError, MismatchError, MissingError
+from engine.errors import DamagedError, MismatchError, MissingError
 from tests.fakes.models import write_model
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine import checkpoint as checkpoints
-from engine.checkpoint import DamagedError, MismatchError
 from engine.critic import Critic
+from engine.errors import DamagedError, MismatchError
 from engine.jobs import Cell
 from engine.preference import LEANING, LEANING_MOST, READING, Preference
 from engine.rerank import Features

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from engine.checkpoint import DamagedError
+from engine.errors import DamagedError
 from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import Aliases, NoModelError, Registry, StaleAliasError

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from engine import checkpoint
-from engine.checkpoint import MANIFEST, SIGNATURE, UntrustedError
+from engine.checkpoint import MANIFEST, SIGNATURE
+from engine.errors import UntrustedError
 from engine.gauges import Gauges
 from engine.jobs import Cell
 from engine.registry import NoModelError, Registry

@@ -1,0 +1,121 @@
+"""What a person does with a checkpoint by hand: write, time, look at it.
+
+It loads torch, which takes seconds: `engine.__main__` asks for it once it knows that it is needed.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from engine.ask import AskError
+from engine.bench import Speed, measure
+from engine.checkpoint import Checkpoint
+from engine.jobs import Cell, Failure, Job, Poem
+from engine.linear import precisions_of
+from engine.preference import Preference
+from engine.registry import Registry
+from engine.service import pick_device
+from engine.settings import EngineSettings
+from engine.writer import Writer
+
+_EXTREMES = 30
+
+
+def write(settings: EngineSettings, jobs: list[Job], *, beams: int | None) -> Iterator[Poem]:
+    """The poems of jobs of one cell, in their order; searched for if there are `beams`.
+
+    Raises:
+        AskError: a job could not become a poem.
+        CheckpointError: there is no champion that can be used.
+    """
+    torch.set_num_threads(settings.threads)
+    writer = Writer(
+        _load(settings, jobs[0].cell),
+        slots=settings.slots,
+        candidates=settings.candidates,
+        device=pick_device(settings),
+    )
+    return _in_order(writer, jobs) if beams is None else _search(writer, jobs, beams)
+
+
+def time_writing(
+    settings: EngineSettings, cell: Cell, *, rounds: int
+) -> tuple[str, Iterator[Speed]]:
+    """What is timed, and its speed in every precision of this machine, a batch at a time.
+
+    Raises:
+        CheckpointError: there is no champion that can be used.
+    """
+    torch.set_num_threads(settings.threads)
+    checkpoint, device = _load(settings, cell), pick_device(settings)
+    speeds = measure(
+        checkpoint,
+        precisions=precisions_of(device),
+        batches=tuple(sorted({1, settings.candidates, settings.slots})),
+        device=device,
+        rounds=rounds,
+    )
+    return f"{checkpoint.id} on {device}, {settings.threads} threads", speeds
+
+
+def describe(settings: EngineSettings, name: str) -> dict[str, Any]:
+    """What a checkpoint is, by a folder, an id or a cell's name, once it is verified.
+
+    Raises:
+        CheckpointError: it cannot be used.
+    """
+    loaded = _load(settings, name)
+    return {
+        "checkpoint": loaded.id,
+        "cell": loaded.shape.cell,
+        "vocabulary": loaded.shape.vocabulary,
+        "embedding": loaded.shape.embedding,
+        "hidden": loaded.shape.hidden,
+        "parameters": sum(p.numel() for p in loaded.weights.values()),
+        "steps": loaded.report.get("steps"),
+        "test_perplexity": loaded.report.get("test", {}).get("perplexity"),
+        **_liked(loaded),
+    }
+
+
+def _load(settings: EngineSettings, name: str) -> Checkpoint:
+    """A checkpoint by folder, id or cell, verified."""
+    registry = Registry.at(settings)
+    return registry.load(registry.find(name))
+
+
+def _liked(checkpoint: Checkpoint) -> dict[str, str]:
+    """The characters that its readers like most and least, if it learnt that."""
+    if checkpoint.preference is None:
+        return {}
+    most, least = Preference.of(checkpoint.preference).extremes(_EXTREMES)
+    decode = checkpoint.vocabulary.decode
+    return {"readers_like": decode(most), "readers_dislike": decode(least)}
+
+
+def _in_order(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:
+    """The poems in the order of their jobs.
+
+    Raises:
+        AskError: a job could not become a poem.
+    """
+    done: dict[str, Poem] = {}
+    for job in jobs:
+        writer.add(job)
+    for job in jobs:
+        while job.id not in done:
+            for outcome in writer.step():
+                if isinstance(outcome, Failure):
+                    raise AskError(outcome.detail or outcome.reason)
+                done[outcome.job_id] = outcome
+        yield done.pop(job.id)
+
+
+def _search(writer: Writer, jobs: list[Job], beams: int) -> Iterator[Poem]:
+    """For each job the likeliest poem that breaks no rule, of those that the beams found."""
+    for job in jobs:
+        poem = writer.likeliest(job, beams=beams)
+        if poem is None:
+            raise AskError(f"none of {beams} beams keeps every rule: try more")
+        yield poem
