@@ -15,14 +15,11 @@ from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
 from bot.commands import load_tables
-from bot.daily import Poster
-from bot.deliver import Deliverer
 from bot.discord.client import FAULTS, DiscordClient, prepare_library
 from bot.discord.interactions import ADDRESSEE, read_interaction
 from bot.discord.menu import PLATFORM, publish_commands
 from bot.discord.sender import DiscordSender
 from bot.discord.ticket import Tickets
-from bot.dispatch import Dispatcher
 from bot.door import Door
 from bot.errors import GatewayClosedError, LeaseLostError, TokenRefusedError
 from bot.handler import Handler
@@ -41,6 +38,7 @@ from bot.settings import BotSettings
 from bot.tallies import Tallies
 from bot.together import together
 from bot.vigil import WatchfulEngine
+from bot.way_out import carry_out
 from engine.settings import SettingsError
 from engine.web import App, listening
 
@@ -159,42 +157,27 @@ class _Service:
             tell=_show_thinking,
             metrics=metrics,
         )
-        deliverer = Deliverer(
-            engine=engine,
-            anthology=anthology,
-            outbox=outbox,
-            client=PLATFORM,
-            words=self.words,
-            metrics=metrics,
-        )
         new_client = partial(DiscordClient, inbox=inbox, tickets=tickets, metrics=metrics)
         async with _open_client(self.token, new_client) as client:
             sender = DiscordSender(client, tickets, self.redis, self.easel)
-            dispatcher = Dispatcher(
-                outbox=outbox,
-                sender=sender,
-                anthology=anthology,
-                halt=Halt(self.redis, PLATFORM),
-                metrics=metrics,
-                pseudonyms=self.pseudonyms,
-            )
-            poster = Poster(
-                engine=engine,
-                anthology=anthology,
-                platform=PLATFORM,
-                client=PLATFORM,
-                metrics=metrics,
-            )
             log.info("serving", action="start", bot=str(client.user))
             await together(
                 _connect(client),
                 engine.watch(),
                 publish_commands(client, self.redis),
                 handler.run(),
-                deliverer.run(),
-                dispatcher.run(),
+                carry_out(
+                    platform=PLATFORM,
+                    engine=engine,
+                    anthology=anthology,
+                    outbox=outbox,
+                    sender=sender,
+                    halt=Halt(self.redis, PLATFORM),
+                    words=self.words,
+                    metrics=metrics,
+                    pseudonyms=self.pseudonyms,
+                ),
                 tallies.run(),
-                poster.run(),
             )
 
 

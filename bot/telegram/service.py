@@ -20,9 +20,6 @@ from bot.anthology import Anthology
 from bot.budget import Halt
 from bot.cards.easel import Easel
 from bot.commands import load_tables
-from bot.daily import Poster
-from bot.deliver import Deliverer
-from bot.dispatch import Dispatcher
 from bot.door import Door
 from bot.errors import LeaseLostError, PollerConflictError, TokenRefusedError
 from bot.handler import Handler
@@ -52,6 +49,7 @@ from bot.telegram.transport import CountedClient, CountedRequest
 from bot.telegram.updates import PLATFORM, AdminsChanged, InlineQuestion, read_update
 from bot.telegram.webhook import Registration, Webhook
 from bot.together import together
+from bot.way_out import carry_out
 from engine.settings import SettingsError
 from engine.web import App, listening
 
@@ -206,40 +204,25 @@ class _Service:
             tell=porter.tell,
             metrics=metrics,
         )
-        deliverer = Deliverer(
-            engine=engine,
-            anthology=anthology,
-            outbox=outbox,
-            client=PLATFORM,
-            words=self.words,
-            metrics=metrics,
-        )
-        dispatcher = Dispatcher(
-            outbox=outbox,
-            sender=sender,
-            anthology=anthology,
-            halt=halt,
-            metrics=metrics,
-            pseudonyms=self.pseudonyms,
-        )
-        poster = Poster(
-            engine=engine,
-            anthology=anthology,
-            platform=PLATFORM,
-            client=PLATFORM,
-            metrics=metrics,
-        )
         await together(
             lease.keep(),
             engine.watch(),
             self._fetch(inbox, porter),
             handler.run(),
-            deliverer.run(),
-            dispatcher.run(),
+            carry_out(
+                platform=PLATFORM,
+                engine=engine,
+                anthology=anthology,
+                outbox=outbox,
+                sender=sender,
+                halt=halt,
+                words=self.words,
+                metrics=metrics,
+                pseudonyms=self.pseudonyms,
+            ),
             tallies.run(),
             inline.run(),
             typing.run(),
-            poster.run(),
         )
 
     async def _fetch(self, inbox: Inbox, porter: Porter) -> None:
