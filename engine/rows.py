@@ -90,7 +90,7 @@ class Rows:
         self.biases = torch.zeros(1 + len(FORMS) + slots, shape.vocabulary, device=device)
         """What is added to the logits of the rows that refer to it, (1 + forms + S, V): nothing,
         what readers taught it by form, and what the themes of single rows call for."""
-        self.masks = torch.tensor(checkpoint.vocabulary.mask_table, device=device)
+        self.masks = torch.from_numpy(checkpoint.vocabulary.mask_table).to(device)
         """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V), bool."""
         self.batches = _batches(slots)
         """The batches that a step may compute in, the smallest first."""

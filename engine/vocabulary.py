@@ -95,9 +95,9 @@ class Vocabulary:
                 table[RHYME_INDEX[group], index] = True
         return table
 
-    @cached_property
+    @property
     def mask_table(self) -> npt.NDArray[np.bool_]:
-        """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V)."""
+        """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V); a copy."""
         return np.concatenate([self.tone_table, self.rhyme_table])
 
     @classmethod

@@ -1,6 +1,7 @@
 """`python -m bot console`: where the lines come from, and what the exit code says."""
 
 import asyncio
+import os
 import signal
 import sys
 import termios
@@ -222,3 +223,13 @@ def _farewells() -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if farewell.is_set():
+            _let_go()
+
+
+def _let_go() -> None:
+    """Forget what is still to be shown, if no window is left: else Python would end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

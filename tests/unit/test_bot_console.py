@@ -3,6 +3,8 @@
 import asyncio
 import io
 import os
+import signal
+from contextlib import suppress
 from datetime import date
 
 import pytest
@@ -19,6 +21,7 @@ from bot.commands import COMMANDS, understand
 from bot.console.completion import CommandCompleter, usage_of, words_after
 from bot.console.keypad import Keypad, captions, number_typed
 from bot.console.screen import Screen, Terminal, broken
+from bot.console.service import _farewells
 from bot.console.tray import Tray, open_file
 from bot.language import Language, Script
 from bot.message import Tally
@@ -289,3 +292,20 @@ async def test_a_file_is_opened_only_where_there_is_a_desktop(tmp_path, monkeypa
         await until(is_open)
         assert opened.read_text() == str(tmp_path / "card.png")
     assert opened.exists() == desktop
+
+
+def test_what_a_closed_window_was_to_show_is_forgotten(monkeypatch):
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as window:
+        monkeypatch.setattr("sys.stdout", window)
+        window.write("月")
+        os.close(reading)
+        with pytest.raises(BrokenPipeError):
+            window.flush()
+        with _farewells():
+            pass
+        with pytest.raises(BrokenPipeError):
+            window.flush()
+        with suppress(KeyboardInterrupt), _farewells():
+            signal.raise_signal(signal.SIGTERM)
+        window.flush()
