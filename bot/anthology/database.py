@@ -1,6 +1,7 @@
 """One database, open: SQLite in the data folder, or PostgreSQL."""
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,7 +36,9 @@ MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 _BUSY_S = 10
 _READS = "yuefu_reads"
-_PAUSES_S = (0.1, 0.5, 1.0, 2.0)
+_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 2.0)
+"""Pauses before trying again, on average: each is between half and one and a half of these, so that
+those who met in a deadlock do not meet again."""
 _AGAIN = (OperationalError, InterfaceError, OSError, IntegrityError, StaleDataError)
 """The database is away, or somebody else has just made the row that was missing, or deleted that
 which was there."""
@@ -122,7 +125,7 @@ class Database:
                     # Only its name: a database may quote what people wrote.
                     raise AnthologyError(type(error).__name__) from error
                 log.warning("↻", action="anthology.again", error=type(error).__name__)
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
 
 
 def _passes(error: Exception) -> bool:
