@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from engine.client import MAX_BLOCK_MS
+from engine.keys import came_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Entry:
     @property
     def at_ms(self) -> int:
         """When it came into the stream, by the clock of Redis: Unix time in milliseconds."""
-        return int(self.id.partition("-")[0])
+        return came_ms(self.id)
 
 
 class Stream:

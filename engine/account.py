@@ -10,6 +10,7 @@ import structlog
 
 from engine.gauges import CANCELLED, POEM, UNKNOWN, Gauges
 from engine.jobs import Failure, Job, Lane, Outcome, Reason, cause_of
+from engine.keys import came_ms
 
 _log = structlog.get_logger(__name__)
 
@@ -53,8 +54,7 @@ class Account:
         if attempt > 1:
             self.gauges.retries.inc()
             return
-        put_ms, _, _ = entry.partition("-")
-        waited_s = time.time() - int(put_ms) / 1000
+        waited_s = time.time() - came_ms(entry) / 1000
         self.gauges.job_wait_seconds.labels(lane).observe(max(0.0, waited_s))
 
     def ended(self, ended: Ended) -> None:

@@ -54,7 +54,7 @@ class Dead:
     @property
     def when(self) -> datetime:
         """When it was buried."""
-        return datetime.fromtimestamp(int(self.id.partition("-")[0]) / 1000, tz=UTC)
+        return datetime.fromtimestamp(keys.came_ms(self.id) / 1000, tz=UTC)
 
 
 async def listed(redis: Redis) -> AsyncIterator[Dead]:

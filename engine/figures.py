@@ -112,8 +112,7 @@ def _age_s(entries: list[Any], now_s: float) -> float:
     """How long ago the first of these was put."""
     if not entries:
         return 0.0
-    put_ms, _, _ = entries[0][0].decode().partition("-")
-    return max(0.0, now_s - int(put_ms) / 1000)
+    return max(0.0, now_s - keys.came_ms(entries[0][0].decode()) / 1000)
 
 
 class QueueCollector(Collector):

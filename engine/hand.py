@@ -31,7 +31,7 @@ def write(settings: EngineSettings, jobs: list[Job], *, beams: int | None) -> It
     """
     torch.set_num_threads(settings.threads)
     writer = Writer(
-        _load(settings, jobs[0].cell),
+        Registry.at(settings).load_named(jobs[0].cell),
         slots=settings.slots,
         candidates=settings.candidates,
         device=pick_device(settings),
@@ -48,7 +48,7 @@ def time_writing(
         CheckpointError: there is no champion that can be used.
     """
     torch.set_num_threads(settings.threads)
-    checkpoint, device = _load(settings, cell), pick_device(settings)
+    checkpoint, device = Registry.at(settings).load_named(cell), pick_device(settings)
     speeds = measure(
         checkpoint,
         precisions=precisions_of(device),
@@ -65,7 +65,7 @@ def describe(settings: EngineSettings, name: str) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be used.
     """
-    loaded = _load(settings, name)
+    loaded = Registry.at(settings).load_named(name)
     return {
         "checkpoint": loaded.id,
         "cell": loaded.shape.cell,
@@ -77,12 +77,6 @@ def describe(settings: EngineSettings, name: str) -> dict[str, Any]:
         "test_perplexity": loaded.report.get("test", {}).get("perplexity"),
         **_liked(loaded),
     }
-
-
-def _load(settings: EngineSettings, name: str) -> Checkpoint:
-    """A checkpoint by folder, id or cell, verified."""
-    registry = Registry.at(settings)
-    return registry.load(registry.find(name))
 
 
 def _liked(checkpoint: Checkpoint) -> dict[str, str]:

@@ -71,6 +71,11 @@ PACE_TTL_S: Final = 24 * 3600
 """Yesterday's pace is a better guess than none; one older than that is not."""
 
 
+def came_ms(entry: str) -> int:
+    """When an entry came into its stream, by the clock of Redis, Unix ms: its id begins with it."""
+    return int(entry.partition("-")[0])
+
+
 def jobs(lane: Lane) -> str:
     """Stream: the jobs of `lane`, waiting and running; finishing one deletes its entry.
 

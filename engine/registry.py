@@ -121,6 +121,10 @@ class Registry:
                 raise
             return load(path, vouch=self.keyring.voucher)
 
+    def load_named(self, name: str) -> Checkpoint:
+        """The same, of the checkpoint that `find` finds; raises as both do."""
+        return self.load(self.find(name))
+
     def report(self, name: str) -> dict[str, Any]:
         """The report of a checkpoint, by its id; for that alone nothing is fetched."""
         found: dict[str, Any] = json.loads(self._reader(name)("report.json"))

@@ -167,7 +167,7 @@ def train(
         settings = load_settings(TrainerSettings)
         sign, dataset = _sign(settings), _dataset(data)
         folder = run or settings.runs_folder / f"{cell}-{recipe}-{dataset.fingerprint}"
-        first = _load(start) if start is not None else None
+        first = _registry().load_named(start) if start is not None else None
         with joined(pick_device(settings)) as team:
             fitting = Run(
                 RECIPES[recipe](cell),
@@ -216,7 +216,7 @@ def critic(
     with _plainly():
         settings = load_settings(TrainerSettings)
         sign, dataset = _sign(settings), _dataset(data)
-        loaded = [_load(name) for name in checkpoints]
+        loaded = [_registry().load_named(name) for name in checkpoints]
         judge, hearing = hold_hearing(dataset, loaded, every=every)
         paths = [
             with_critic(found, judge, hearing, output or settings.models_folder, sign=sign)
@@ -242,7 +242,7 @@ def theme(
         settings = load_settings(TrainerSettings)
         sign, dataset = _sign(settings), _dataset(data)
         for name in checkpoints:
-            found = _load(name)
+            found = _registry().load_named(name)
             with _bar() as bar:
                 encoder, hint = train_and_try(
                     found.model(),
@@ -337,7 +337,7 @@ def evaluate(
 ) -> None:
     """Perplexity per Chinese character, the model told the form only."""
     with _plainly():
-        loaded = _load(checkpoint)
+        loaded = _registry().load_named(checkpoint)
         figures = _figures(loaded, [*(poems or []), *(more or [])], data)
     if as_json:
         typer.echo(json.dumps(figures, ensure_ascii=False))
@@ -373,7 +373,7 @@ def promote(checkpoint: Annotated[str, typer.Argument(help="The checkpoint's id.
     """Make a checkpoint its cell's champion, after verifying it."""
     with _plainly():
         registry = _registry()
-        loaded = registry.load(registry.find(checkpoint))
+        loaded = registry.load_named(checkpoint)
         registry.promote(loaded.id)
     _out.print(f"{loaded.id} is the {loaded.shape.cell} champion", soft_wrap=True)
 
@@ -425,12 +425,6 @@ def _corpus_folder() -> Path:
 
 def _registry() -> Registry:
     return Registry.at(load_settings(TrainerSettings))
-
-
-def _load(checkpoint: str) -> Checkpoint:
-    """A checkpoint by folder, id or cell, verified."""
-    registry = _registry()
-    return registry.load(registry.find(checkpoint))
 
 
 def _sign(settings: TrainerSettings) -> Sign | None:
