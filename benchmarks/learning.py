@@ -56,6 +56,8 @@ HEADS = 200
 _FIGURES = ("liked", *tastes.TASTES, "distinct_2", "perplexity")
 _FIRST = datetime(2026, 1, 1, 6, tzinfo=UTC)
 _BETWEEN = timedelta(minutes=20)
+_CROWDS_APART = 1000
+"""Days by which the chance of one crowd is apart from that of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +94,13 @@ class Scale:
     """Poems that the gate looks at."""
     favourites: int
     """Poems of its own that a fit reads."""
+    counted: int
+    """Poems by which it is told what a challenger writes too often."""
     ends: int
     """Poems by which the first and the last champion are measured once more."""
+    crowd: int = 0
+    """Which readers, wishes and slips of all that chance may give; what a champion is measured
+    by is the same for all."""
 
 
 @dataclass
@@ -113,7 +120,9 @@ class Course:
     def __init__(self, arm: Arm, scale: Scale, cell: Cell, data: Dataset, folder: Path) -> None:
         """Go on after the folder's last whole night, or begin."""
         self.arm, self.scale, self.cell, self.data, self.folder = arm, scale, cell, data, folder
-        self.readers = tastes.readers(READERS, malicious=arm.malicious, error=ERROR, seed=1)
+        self.readers = tastes.readers(
+            READERS, malicious=arm.malicious, error=ERROR, seed=1 + scale.crowd
+        )
         self.heads = openings(data, HEADS)
         self.nights = Nights(folder / "nights")
         self.state = State()
@@ -170,7 +179,7 @@ class Course:
 
     def _day(self, number: int) -> list[dict[str, Any]]:
         """Poems are asked for, written, and rated by one reader each."""
-        random = Random(f"day/{number}")
+        random = Random(f"day/{_CROWDS_APART * self.scale.crowd + number}")
         jobs = self._jobs(f"{number}", self.scale.ratings, random)
         registry = self._registry(number)
         challenger = registry.challenger(self.cell)
@@ -230,6 +239,7 @@ class Course:
             trial_share=self.arm.trial_share,
             samples=self.scale.samples,
             favourites=self.scale.favourites,
+            counted=self.scale.counted,
         )
         night = (Night if self.arm.learns else _DeafNight)(
             book,
@@ -343,14 +353,18 @@ def main(
     asks: Annotated[int, typer.Option(min=1, help="Poems to measure a champion by.")] = 100,
     samples: Annotated[int, typer.Option(min=16, help="Poems that the gate looks at.")] = 64,
     favourites: Annotated[int, typer.Option(min=1, help="Poems of its own in a fit.")] = 200,
+    counted: Annotated[int, typer.Option(min=1, help="Poems that tell what wears out.")] = (
+        Plan.counted
+    ),
     arms: Annotated[list[str] | None, typer.Option("--arm", help="Only these arms.")] = None,
     ends: Annotated[int, typer.Option(min=2, help="Poems to measure both ends by.")] = 1000,
+    crowd: Annotated[int, typer.Option(min=0, help="Another number, other readers.")] = 0,
     state: Annotated[Path | None, typer.Option(help="Where the courses are kept.")] = None,
     again: Annotated[bool, typer.Option(help="Forget what was run before.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Arms side by side.")] = 2,
 ) -> None:
     """Run every arm and print what came of it."""
-    folder = state or load_settings(BenchmarkSettings).state_folder / "learning"
+    folder = state or load_settings(BenchmarkSettings).state_folder / f"learning-{crowd}"
     if again:
         shutil.rmtree(folder, ignore_errors=True)
     scale = Scale(
@@ -359,7 +373,9 @@ def main(
         asks=asks,
         samples=samples,
         favourites=favourites,
+        counted=counted,
         ends=ends,
+        crowd=crowd,
     )
     names = arms or list(ARMS)
     course = partial(run, scale=scale, cell=cell, data=data, folder=folder)

@@ -8,6 +8,7 @@
         critic.safetensors    fp16; tells poets' poems from ours (`engine.critic`); may be absent
         theme.safetensors     fp16; where a poem on a theme begins (`engine.theme`); may be absent
         preference.safetensors  fp16; what readers like (`engine.preference`); may be absent
+        wear.json               what it writes too often (`engine.wear`); may be absent
         report.json           how it was trained and how well it does
         SIGNATURE             who made it (`engine.signing`); may be absent
         MANIFEST.json         sha256 of the others but the signature, written last
@@ -51,14 +52,16 @@ from engine.tradition import Tradition
 from engine.verse.forms import FormName
 from engine.verse.plan import Priors
 from engine.vocabulary import Vocabulary
+from engine.wear import Wear
 
 FORMAT = 2
 """The version of the folder's layout. A reader refuses one it does not know."""
 MANIFEST = "MANIFEST.json"
 SIGNATURE = "SIGNATURE"
 _CRITIC, _THEME, _PREFERENCE = (f"{part}.safetensors" for part in ("critic", "theme", "preference"))
+_WEAR = "wear.json"
 _FILES = ("weights.safetensors", "config.json", "vocabulary.txt", "tradition.zip", "report.json")
-_OPTIONAL = {_CRITIC, _THEME, _PREFERENCE}
+_OPTIONAL = {_CRITIC, _THEME, _PREFERENCE, _WEAR}
 
 Sign = Callable[[str, bytes], bytes]
 """The signature of a checkpoint, of its id and manifest."""
@@ -90,6 +93,8 @@ class Checkpoint:
     """The theme encoder's weights by name, fp32, if it has one."""
     preference: Mapping[str, Tensor] | None = None
     """What readers like, as weights by name, fp32, if it learnt that."""
+    wear: Wear | None = None
+    """What it writes too often, if that was counted."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained and how well it does."""
 
@@ -113,6 +118,7 @@ def save(
     critic: Mapping[str, Tensor] | None = None,
     theme: Mapping[str, Tensor] | None = None,
     preference: Mapping[str, Tensor] | None = None,
+    wear: Wear | None = None,
     sign: Sign | None = None,
     now: datetime | None = None,
 ) -> Path:
@@ -138,6 +144,8 @@ def save(
     }
     further = {_CRITIC: critic, _THEME: theme, _PREFERENCE: preference}
     contents |= {name: _half(part) for name, part in further.items() if part is not None}
+    if wear is not None:
+        contents[_WEAR] = wear.to_bytes()
     digest = _sha256(contents["weights.safetensors"])
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     target = parent / f"{shape.cell}-{moment}-{digest[:8]}"
@@ -228,6 +236,7 @@ def load(folder: Path, *, vouch: Vouch | None = None) -> Checkpoint:
             load_tensors(contents[name]) if name in contents else None
             for name in (_CRITIC, _THEME, _PREFERENCE)
         )
+        wear = Wear.from_bytes(contents[_WEAR]) if _WEAR in contents else None
         report = json.loads(contents["report.json"])
         unknown_types = int(config["unknown_types"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -251,6 +260,7 @@ def load(folder: Path, *, vouch: Vouch | None = None) -> Checkpoint:
         critic=critic and _full(critic),
         theme=theme and _full(theme),
         preference=preference and _full(preference),
+        wear=wear,
         report=report,
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from engine.tradition import ENDING_LENGTH, Tradition
 from engine.vocabulary import Vocabulary
+from engine.wear import Wear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Candidate:
     lines: tuple[tuple[int, ...], ...]
     """The characters of each line, as indices."""
     nats: float
-    """Mean negative log probability of the characters that the model chose, before masks."""
+    """Mean negative log probability of the characters that the model chose, among those that the
+    rules admit."""
     opening: tuple[int, ...]
     """The characters that were asked for, wherever they stand."""
     theme: tuple[int, ...]
@@ -48,6 +50,8 @@ class Features:
     """The critic's log odds that a poet wrote it; 0 where there is no critic."""
     liking: float = 0.0
     """How much readers would like it (`engine.preference`); 0 where nothing was learnt yet."""
+    staleness: float = 0.0
+    """How common its pairs are in what is written (`engine.wear`); 0 where none were counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +74,28 @@ class Weights:
     """Per nat."""
     odds: float = 1.0
     """Per nat of log odds."""
-    liking: float = 3.0
-    """Per unit of liking; decision 24."""
+    liking: float = 6.0
+    """Per unit of liking; decisions 24 and 43."""
+    staleness: float = -20.0
+    """Per unit of log count; decision 43."""
 
 
-def describe(candidate: Candidate, vocabulary: Vocabulary, tradition: Tradition) -> Features:
-    """The figures of a candidate."""
+def describe(
+    candidate: Candidate, vocabulary: Vocabulary, tradition: Tradition, wear: Wear | None = None
+) -> Features:
+    """The figures of a candidate; without `wear` nothing is stale."""
     chars = [index for line in candidate.lines for index in line]
     asked = {*candidate.opening, *candidate.theme}
     rest = [index for index in chars if index not in asked]
-    endings = [vocabulary.decode(line[-ENDING_LENGTH:]) for line in candidate.lines]
+    lines = [vocabulary.decode(line) for line in candidate.lines]
+    endings = [line[-ENDING_LENGTH:] for line in lines]
     return Features(
         nats=candidate.nats,
         company=tradition.company_of_neighbours(candidate.lines),
         repetition=1 - len(set(chars)) / len(chars),
         worn=sum(math.log1p(tradition.endings.get(ending, 0)) for ending in endings) / len(endings),
         relevance=tradition.association(sorted(asked), rest),
+        staleness=0.0 if wear is None else wear.staleness(lines),
     )
 
 
@@ -101,6 +111,7 @@ def score(features: Features, weights: Weights) -> float:
         + weights.relevance * features.relevance
         + weights.odds * features.odds
         + weights.liking * features.liking
+        + weights.staleness * features.staleness
     )
 
 

@@ -236,7 +236,9 @@ class Writer:
         if request.unsound == request.written:
             return failure(job, Reason.INTERNAL, "the model's logits were not finite")
         if len(passed) < job.count and request.rounds < ROUNDS:
-            _log.info(
+            # One candidate in sixty is refused; that all of several are is worth a word.
+            tell = _log.debug if request.most == 1 else _log.info
+            tell(
                 "↻ again",
                 action="poem.refused",
                 round=request.rounds,
@@ -260,7 +262,10 @@ class Writer:
         features, _ = self.taste.complete(
             [one.words.indices for one in passed],
             [frozenset(one.candidate.opening) for one in passed],
-            [describe(one.candidate, known.vocabulary, known.tradition) for one in passed],
+            [
+                describe(one.candidate, known.vocabulary, known.tradition, known.wear)
+                for one in passed
+            ],
             job.form,
         )
         return order([score(each, self.weights) for each in features])

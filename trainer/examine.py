@@ -306,11 +306,12 @@ def _surprise(checkpoint: Checkpoint, held_out: Sequence[Example], looked: Repor
 
 
 def _size(checkpoint: Checkpoint) -> int:
-    """Bytes: two for each number, and the tradition as it is packed."""
+    """Bytes: two for each number, tradition and wear as they are packed."""
     of = checkpoint
     parts = (of.weights, of.critic, of.theme, of.preference)
     numbers = sum(p.numel() for part in parts if part is not None for p in part.values())
-    return 2 * numbers + len(checkpoint.tradition.to_bytes())
+    worn = 0 if of.wear is None else len(of.wear.to_bytes())
+    return 2 * numbers + len(of.tradition.to_bytes()) + worn
 
 
 def material_of(

@@ -17,6 +17,7 @@ from engine.checkpoint import Checkpoint
 from engine.jobs import USUAL_TEMPERATURE, Job, Poem
 from engine.settings import USUAL_CANDIDATES, USUAL_SLOTS
 from engine.verse.forms import FormName
+from engine.wear import Wear
 from engine.writer import Writer
 from trainer.corpus import Era, Split
 from trainer.dataset import Dataset, Indices, verses_of
@@ -31,14 +32,32 @@ def write_favourites(
 
     Deterministic. A poem that cannot be written is passed over.
     """
+    found: dict[FormName, list[list[int]]] = {}
+    for poem in _write(checkpoint, count, seed=f"favourites/{seed}", candidates=candidates):
+        indices = checkpoint.vocabulary.encode("".join(poem.lines))
+        found.setdefault(poem.form, []).append(indices)
+    return {form: np.array(rows, dtype=np.uint16) for form, rows in found.items()}
+
+
+def count_wear(checkpoint: Checkpoint, count: int, *, seed: int) -> Wear:
+    """What a checkpoint writes too often, told by about `count` poems; nobody chooses among them.
+
+    Deterministic.
+    """
+    poems = _write(checkpoint, count, seed=f"wear/{seed}", candidates=1)
+    return Wear.of(poem.lines for poem in poems)
+
+
+def _write(checkpoint: Checkpoint, count: int, *, seed: str, candidates: int) -> list[Poem]:
+    """Poems of all forms in turn, on nothing in particular, without those that failed."""
     writer = Writer(checkpoint, slots=USUAL_SLOTS, candidates=candidates)
     forms = list(FormName)
-    random = Random(f"favourites/{seed}")
+    random = Random(seed)
     jobs = [
         Job(
             id=str(number),
-            client="favourites",
-            chat="favourites",
+            client="night",
+            chat="night",
             form=forms[number % len(forms)],
             cell=checkpoint.shape.cell,
             temperature=USUAL_TEMPERATURE,
@@ -46,12 +65,7 @@ def write_favourites(
         )
         for number in range(count)
     ]
-    found: dict[FormName, list[list[int]]] = {}
-    for poem in writer.write(jobs).values():
-        if isinstance(poem, Poem):
-            indices = checkpoint.vocabulary.encode("".join(poem.lines))
-            found.setdefault(poem.form, []).append(indices)
-    return {form: np.array(rows, dtype=np.uint16) for form, rows in found.items()}
+    return [outcome for outcome in writer.write(jobs).values() if isinstance(outcome, Poem)]
 
 
 def mix(dataset: Dataset, favourites: Mapping[FormName, Indices], *, seed: int) -> Dataset:

@@ -19,6 +19,7 @@ from engine.verse.checker import Rule, check
 from engine.verse.forms import FORMS, FormName
 from engine.verse.script import fold
 from engine.vocabulary import UNKNOWN, Vocabulary
+from engine.wear import ngrams
 from trainer.dataset import Verses
 
 Lines = Sequence[str]
@@ -83,11 +84,6 @@ def repetition(lines: Lines) -> float:
     """The share of a poem's characters that stood before in it (1 - its type-token ratio)."""
     text = "".join(lines)
     return 1 - len(set(text)) / len(text) if text else 0.0
-
-
-def ngrams(lines: Lines, n: int) -> list[str]:
-    """The character n-grams of a poem, within its lines."""
-    return [line[i : i + n] for line in lines for i in range(len(line) - n + 1)]
 
 
 def distinct(poems: Iterable[Lines], n: int) -> float:

@@ -49,7 +49,7 @@ from trainer.corpus import CorpusError, Era, Split
 from trainer.dataset import Dataset, DatasetError
 from trainer.evaluate import score_forms, total
 from trainer.examine import POEMS, ask, look, material_of
-from trainer.favourites import mix, write_favourites
+from trainer.favourites import count_wear, mix, write_favourites
 from trainer.feedback import Example, Rules, Snapshot, SnapshotError, prune, take_snapshot
 from trainer.fit import Measure, Run, TrainingError
 from trainer.gate import Bounds, Report, Verdict, judge, orders_as_well
@@ -94,7 +94,7 @@ _UNITS = {
     Phase.PREFERENCE: 1,
     Phase.FAVOURITES: 5,
     Phase.FIT: 20,
-    Phase.CHALLENGER: 1,
+    Phase.CHALLENGER: 2,
     Phase.EXAMINATION: 8,
     Phase.OUTCOME: 1,
 }
@@ -147,6 +147,8 @@ class Plan:
     """Ratings that must be new since the weights were trained last."""
     favourites: int = 600
     """Poems that the champion writes to learn from."""
+    counted: int = 2400
+    """Poems that a challenger writes to tell what it writes too often."""
     samples: int = POEMS
     """Poems that the examination has a checkpoint write."""
     candidates: int = USUAL_CANDIDATES
@@ -481,6 +483,7 @@ class Night:
             run = self._run(cell)
             run.load_best(half=True)
             made, report = replace(made, weights=run.model.state_dict()), report_of(run)
+        wear = count_wear(made, self.plan.counted, seed=self.book.record.seed)
         champion = self._champion(cell)
         lineage = {
             "night": self.book.record.name,
@@ -491,7 +494,8 @@ class Night:
         }
         parent = self._folder(cell) / "challenger"
         shutil.rmtree(parent, ignore_errors=True)
-        made = replace(made, report={**report, "snapshot": self._digest, "lineage": lineage})
+        report = {**report, "snapshot": self._digest, "lineage": lineage}
+        made = replace(made, wear=wear, report=report)
         # What learnt less boldly bears another time, or it would have the same name.
         path = write_again(made, parent, now=self._time_of(STRENGTHS.index(strength)))
         its = replace(self._its(cell), challenger=path.name, trained=trained, strength=strength)
@@ -610,7 +614,7 @@ class Night:
         """Let the one on trial learn the same of its readers: what is tried are its weights."""
         tried = self.registry.load(self.registry.find(on_trial))
         report = {**tried.report, "snapshot": self._digest}
-        taught = replace(tried, preference=promoted.preference, report=report)
+        taught = replace(tried, preference=promoted.preference, wear=promoted.wear, report=report)
         path = self._enter(taught)
         since = self.registry.aliases(cell).trial_since
         act = partial(

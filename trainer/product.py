@@ -73,6 +73,7 @@ def write_again(
         critic=of.critic,
         theme=of.theme,
         preference=of.preference,
+        wear=of.wear,
         sign=sign,
         now=now,
     )

@@ -73,6 +73,7 @@ def small_recipe(cell: Cell, *, seed: int) -> Recipe:
 
 SMALL = Plan(
     favourites=8,
+    counted=16,
     samples=16,
     candidates=2,
     recipe=small_recipe,

@@ -111,6 +111,7 @@ def test_few_ratings_move_only_the_preference_which_is_in_service_at_once(home):
     assert np.array_equal(old.tradition.vectors, new.tradition.vectors)
     assert old.preference is None
     assert new.preference["characters"].abs().sum() > 0
+    assert (old.wear, new.wear.poems) == (None, SMALL.counted)
     gains = its.figures["challenger"]["win_rate"] - its.figures["champion"]["win_rate"]
     assert gains > 0
 
@@ -304,6 +305,7 @@ def test_while_a_trial_is_undecided_both_go_on_learning_from_readers(home):
     assert same(served.weights, home.load(champion).weights)
     assert tried.preference is not None
     assert same(tried.preference, served.preference)
+    assert tried.wear == served.wear is not None
     assert home.aliases.trial_since == since
 
 

@@ -11,7 +11,7 @@ from engine.jobs import Cell
 from engine.registry import Registry
 from tests.fakes.models import small_dataset, write_model
 
-SCALE = Scale(nights=1, ratings=48, asks=4, samples=16, favourites=4, ends=6)
+SCALE = Scale(nights=1, ratings=48, asks=4, samples=16, favourites=4, counted=16, ends=6)
 
 
 def test_tastes_are_what_they_say():
