@@ -1,10 +1,16 @@
 """However a token comes to be written, it does not reach the log."""
 
+import io
+import json
+import logging
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
+import structlog
 
+from engine import logs
 from engine.logs import redactor
 from engine.settings import load_settings
 from tests.fakes.bot import environment
@@ -79,3 +85,43 @@ def test_a_short_password_hides_nothing_but_itself(monkeypatch):
     monkeypatch.setenv("YUEFU_REDIS_URL", "redis://u:no@host/0")
     redact = redactor(load_settings(TrainerSettings).secrets)
     assert redact("nobody knows redis://u:no@host/0") == "nobody knows ***"
+
+
+@pytest.fixture
+def _own_handlers(monkeypatch):
+    """What `logs.configure` does to the handlers ends with the test."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
+@pytest.mark.usefixtures("_own_handlers")
+def test_lines_that_come_together_are_written_in_one_piece_and_in_order():
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    logs.configure(level="INFO", secrets=[TOKEN], stream=Stream())
+    log = structlog.get_logger("engine.together")
+    log.info("alone")
+    with suppress(ValueError), logs.together():
+        log.info("first")
+        logging.getLogger("a.library").warning("second %s", TOKEN)
+        raise ValueError("midway")
+    log.info("afterwards")
+    pieces = [[json.loads(line)["event"] for line in piece.splitlines()] for piece in written]
+    assert pieces == [["alone"], ["first", "second ***"], ["afterwards"]]
+
+
+@pytest.mark.usefixtures("_own_handlers")
+def test_a_log_that_cannot_be_written_ends_nothing():
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    logs.configure(level="INFO", secrets=[], stream=Full())
+    log = structlog.get_logger("engine.full")
+    log.info("alone")
+    with logs.together():
+        log.info("first")
