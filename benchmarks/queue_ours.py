@@ -13,6 +13,7 @@ from engine.settings import EngineSettings
 from engine.verse.forms import FormName
 
 _SLOTS = 128
+_PROCESS = os.getpid()
 _CLIENT = "bench"
 
 
@@ -50,7 +51,7 @@ async def ask(url: str, loads: Sequence[Load]) -> list[Figures]:
 
 def _job(number: int) -> Job:
     return Job(
-        id=f"bench:{os.getpid()}:{number}",
+        id=f"bench:{_PROCESS}:{number}",
         client=_CLIENT,
         chat="bench:7",
         form=FormName.WUJUE,

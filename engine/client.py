@@ -15,7 +15,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from engine import embedded, keys, orders
+from engine.arrivals import Entry, wait_for
 from engine.bulletin import Bulletin, latest
 from engine.heartbeat import living
 from engine.jobs import Cell, Job, JobError, Lane, Outcome, outcome_from_json
@@ -179,6 +180,11 @@ class _Link(AbstractConnection):
             await self.connect_check_health(check_health=False)
         if check_health:
             await self.check_health()  # type: ignore[no-untyped-call]  # redis-py forgot its -> None
+        if isinstance(command, list) and (writer := self._writer) is not None:
+            writer.writelines(command)
+            if writer.transport.get_write_buffer_size() == 0:
+                return
+            command = []  # What is left is waited for below.
         timeout_s, self.socket_timeout = self.socket_timeout, None
         try:
             async with asyncio.timeout(timeout_s):
@@ -187,6 +193,34 @@ class _Link(AbstractConnection):
             raise exceptions.TimeoutError("Timeout writing to socket") from error
         finally:
             self.socket_timeout = timeout_s
+
+
+class _Pool(BlockingConnectionPool):
+    """Lends an idle connection that is well without the ado of making one.
+
+    redis-py's own pool spends more on lending than a command takes.
+    """
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """A connection to send commands on."""
+        idle = self._available_connections
+        with suppress(exceptions.ConnectionError):
+            # Nobody comes between: what this awaits does not wait.
+            if idle and idle[-1].is_connected and not await idle[-1].can_read():
+                link = idle.pop()
+                self._in_use_connections.add(link)
+                return link
+        # It has ended, or there is none: redis-py looks for a better one.
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Take a connection back."""
+        self._in_use_connections.remove(connection)
+        if connection.should_reconnect():  # type: ignore[no-untyped-call]
+            await connection.disconnect()
+        self._available_connections.append(connection)
+        async with self._condition:
+            self._condition.notify()
 
 
 def connect(settings: EngineSettings) -> Redis:
@@ -203,7 +237,7 @@ def connect(settings: EngineSettings) -> Redis:
     url = settings.redis_url
     address = embedded.ensure(settings.data) if url is None else url.get_secret_value()
     try:
-        pool = BlockingConnectionPool.from_url(
+        pool = _Pool.from_url(
             address,
             max_connections=CONNECTIONS,
             timeout=None,
@@ -244,7 +278,6 @@ class EngineClient:
         self._settle = Script(redis, makes_room=True)
         self._in_hand: defaultdict[str, set[str]] = defaultdict(set)
         self._look_at: defaultdict[str, float] = defaultdict(float)
-        self._last_id: dict[str, bytes] = {}
 
     async def put(self, job: Job, quotas: Sequence[Quota] = ()) -> Admission:
         """Ask for a poem on account of `quotas`. Putting the same job again is safe at any time.
@@ -278,15 +311,19 @@ class EngineClient:
         not `done` stays in this object's hands for as long as this is called often; what a dead
         consumer had in its hands is given out again after `DELIVERY_LEASE_MS`.
         """
-        entries: list[tuple[bytes, list[bytes]]] = []
-        if wait_ms == 0 or client not in self._last_id or self._looks(client):
+        entries: list[Entry] = []
+        if wait_ms == 0 or self._looks(client):
             entries = await self._collect(client, consumer, count)
         if not entries and wait_ms > 0:
-            streams: dict[Any, Any] = {keys.replies(client): self._last_id[client]}
-            await self._redis.xread(streams, count=1, block=min(wait_ms, MAX_BLOCK_MS))
-            entries = await self._collect(client, consumer, count)
-        found = [await self._delivery(client, entry.decode(), flat) for entry, flat in entries]
-        deliveries = [delivery for delivery in found if delivery is not None]
+            entries = await self._wait(client, consumer, count, min(wait_ms, MAX_BLOCK_MS))
+        deliveries: list[Delivery] = []
+        for entry, (_, text) in entries:
+            try:
+                outcome = outcome_from_json(text)
+            except JobError as error:
+                await self._bury(client, entry, text, str(error))
+            else:
+                deliveries.append(Delivery(client=client, entry=entry.decode(), outcome=outcome))
         self._in_hand[client].update(delivery.entry for delivery in deliveries)
         return deliveries
 
@@ -391,34 +428,33 @@ class EngineClient:
         """Whether it is time to say what is in hand, and to look for what others left."""
         return time.monotonic() >= self._look_at[client]
 
-    async def _collect(
-        self, client: str, consumer: str, count: int
-    ) -> list[tuple[bytes, list[bytes]]]:
+    async def _collect(self, client: str, consumer: str, count: int) -> list[Entry]:
+        """What is there; at times also what others left, and word of what is in hand."""
         looks = self._looks(client)
         args: list[str | int] = [consumer, count, DELIVERY_LEASE_MS, int(looks)]
         if looks:
             self._look_at[client] = time.monotonic() + DELIVERY_LEASE_MS / 1000 / LOOKS_PER_LEASE
             args += self._in_hand[client]
         call = Call(verb="collect", keys=[keys.replies(client)], args=args)
-        entries, last_ids = await self._settle.share(call)
-        self._last_id.pop(client, None)
-        if last_ids:
-            [self._last_id[client]] = last_ids
-        return list(entries)
+        entries: list[Entry] = await self._settle.share(call)
+        return entries
 
-    async def _delivery(self, client: str, entry: str, flat: list[bytes]) -> Delivery | None:
-        """One entry as a delivery; one that cannot be read is set aside for a person to look at."""
-        try:
-            return Delivery(client=client, entry=entry, outcome=outcome_from_json(flat[1]))
-        except JobError as error:
-            _log.warning("! buried", action="outcome.bury", client=client, why=str(error))
-            fields: dict[Any, Any] = {"client": client, "outcome": flat[1], "why": str(error)}
-            async with self._redis.pipeline() as pipe:
-                pipe.xadd(keys.DEAD, fields, maxlen=keys.DEAD_LENGTH)
-                pipe.xack(keys.replies(client), keys.GROUP, entry)
-                pipe.xdel(keys.replies(client), entry)
-                await pipe.execute()
-            return None
+    async def _wait(self, client: str, consumer: str, count: int, wait_ms: int) -> list[Entry]:
+        """What comes within `wait_ms`."""
+        stream = keys.replies(client)
+        found = await wait_for(self._redis, consumer, stream, count=count, wait_ms=wait_ms)
+        # Where there is no stream, collecting makes one to wait at.
+        return await self._collect(client, consumer, count) if found is None else found
+
+    async def _bury(self, client: str, entry: bytes, text: bytes, why: str) -> None:
+        """Set aside an outcome that cannot be read, for a person to look at."""
+        _log.warning("! buried", action="outcome.bury", client=client, why=why)
+        fields: dict[Any, Any] = {"client": client, "outcome": text, "why": why}
+        async with self._redis.pipeline() as pipe:
+            pipe.xadd(keys.DEAD, fields, maxlen=keys.DEAD_LENGTH)
+            pipe.xack(keys.replies(client), keys.GROUP, entry)
+            pipe.xdel(keys.replies(client), entry)
+            await pipe.execute()
 
 
 @asynccontextmanager

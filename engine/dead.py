@@ -95,7 +95,7 @@ async def retry(redis: Redis, entry: Dead, *, cap: int = CAP) -> None:
     call = Call(
         verb="revive",
         keys=[keys.DEAD, keys.jobs(job.lane), keys.job(job.id), keys.cancel(job.id)],
-        args=[entry.id, job.id, job.client, job.to_json(), keys.JOB_TTL_S, cap],
+        args=[entry.id, job.id, job.client, job.to_json(), cap],
     )
     try:
         async with in_time():

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json
 
 from engine.verse.forms import FormName
 from engine.verse.frame import glyphs_of, opening_frame
@@ -24,7 +25,7 @@ TRY = "~"
 """In the id of a job that is put again, what stands between its cause and the number of the try."""
 
 _DERIVED = re.compile(f"[{TRY}/]")
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
 def cause_of(name: str) -> str:
@@ -128,7 +129,7 @@ class Job:
 
     def to_json(self) -> str:
         """This job as JSON."""
-        return _dump(self)
+        return _dump(self, _JOB)
 
     @staticmethod
     def from_json(text: str | bytes) -> "Job":
@@ -168,7 +169,8 @@ class Poem:
     seed: int
     """The seed it was written with."""
     logprob: float
-    """Natural log of the model's probability of the characters it chose, before masks."""
+    """Natural log of the probability of the characters that the model chose, among those that the
+    rules admit at each place."""
     others: tuple["Poem", ...] = ()
     """Where several were wanted, the rest of them, without a context of their own."""
     context: dict[str, Any] = field(default_factory=dict)
@@ -181,7 +183,7 @@ class Poem:
 
     def to_json(self) -> str:
         """This poem as JSON."""
-        return _dump(self)
+        return _dump(self, _POEM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +203,7 @@ class Failure:
 
     def to_json(self) -> str:
         """This failure as JSON."""
-        return _dump(self)
+        return _dump(self, _FAILURE)
 
 
 Outcome = Poem | Failure
@@ -226,10 +228,13 @@ def _read(kind: TypeAdapter[Value], fields: dict[str, Any]) -> Value:
         raise JobError(f"{where}: {found['msg']}") from None
 
 
-def _dump(value: Job | Poem | Failure) -> str:
-    head = {"version": VERSION, "kind": type(value).__name__}
-    # ASCII: a context may hold a lone surrogate, which UTF-8 cannot.
-    return json.dumps(head | vars(value), default=_fields)
+def _dump(value: Value, kind: TypeAdapter[Value]) -> str:
+    try:
+        fields = kind.dump_json(value, warnings=False).decode()
+    except PydanticSerializationError:
+        # A context may hold a lone surrogate, which UTF-8 cannot, but ASCII can.
+        fields = json.dumps(vars(value), default=_fields)
+    return f'{{"version":{VERSION},"kind":"{type(value).__name__}",{fields[1:]}'
 
 
 def _fields(value: object) -> dict[str, Any]:
@@ -241,7 +246,7 @@ def _fields(value: object) -> dict[str, Any]:
 
 def _load(text: str | bytes, *kinds: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
+        fields = _parse(text)
     except (ValueError, RecursionError) as error:
         raise JobError(f"not JSON: {error}") from error
     if not isinstance(fields, dict) or fields.pop("kind", None) not in kinds:
@@ -249,3 +254,11 @@ def _load(text: str | bytes, *kinds: str) -> dict[str, Any]:
     if (version := fields.pop("version", None)) != VERSION:
         raise JobError(f"version {version} is not {VERSION}")
     return fields
+
+
+def _parse(text: str | bytes) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        # It may still be JSON, with a lone surrogate in it.
+        return json.loads(text)

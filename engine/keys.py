@@ -23,6 +23,7 @@ before it is passed over. The names in quotas are pseudonyms. Everything here ma
 loss but what is in flight.
 """
 
+from functools import cache
 from typing import Final
 
 from engine.jobs import Cell, Lane
@@ -76,6 +77,7 @@ def came_ms(entry: str) -> int:
     return int(entry.partition("-")[0])
 
 
+@cache
 def jobs(lane: Lane) -> str:
     """Stream: the jobs of `lane`, waiting and running; finishing one deletes its entry.
 
@@ -117,6 +119,7 @@ def refusal(order: str) -> str:
     return f"{PREFIX}refusal:{order}"
 
 
+@cache
 def pace(lane: Lane) -> str:
     """Hash, 24 h: `ms`, the mean time between the ends of jobs while there was work, and `last`."""
     return f"{PREFIX}pace:{lane}"

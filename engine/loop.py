@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import structlog
 from redis.exceptions import RedisError
 
+from engine import logs
 from engine.account import Ended
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell, Outcome, Reason
@@ -41,11 +42,9 @@ RETRY_S = 0.2
 """How long Redis is left alone after it did not answer."""
 FEWEST_CANDIDATES = 4
 """Where many jobs come at once, the rows are shared out, down to so many candidates a job."""
-AHEAD = 8
+AHEAD = 4
 """Jobs for one in so many of the rows are taken before there is room: they are there when a row
 is free, and the step need not wait for Redis to fill it. Half of them are taken at a time."""
-GATHER_S = 0.01
-"""Where all rows are taken, outcomes gather for so long, a few steps, to share a round trip."""
 
 HUNG_S = 60.0
 """A step takes milliseconds, also where others are compiled beside it: this one never ends."""
@@ -248,16 +247,15 @@ class Engine:
                 await self.queue.drop(held.lease)
                 self._note(replace(held, outcome=None))
                 self._forget(held)
-        if self._free <= self.slots // AHEAD:
-            await asyncio.sleep(GATHER_S)
 
     async def _answer(self, ended: list[_Held]) -> None:
         """Send outcomes to their clients, in one round trip."""
         done = [(held.lease, held.outcome) for held in ended if held.outcome is not None]
         firsts = await self.queue.finish_all(done)
-        for held, first in zip(ended, firsts, strict=True):
-            self._note(held, first=first)
-            self._forget(held)
+        with logs.together():
+            for held, first in zip(ended, firsts, strict=True):
+                self._note(held, first=first)
+                self._forget(held)
 
     def _forget(self, held: _Held) -> None:
         del self._jobs[held.lease.job.id]

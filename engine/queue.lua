@@ -1,22 +1,25 @@
 -- The queue's verbs, each one atomic: Redis runs the script whole, or not at all.
 --
 -- One run makes one or more calls, so that many of them share what a run and a round trip cost.
--- ARGV[1] names the consumer group, and then for each call there are: the verb, how many keys and
--- how many arguments it has, and the arguments. KEYS are those of all calls, one after the other.
--- Keys and their meaning: engine/keys.py. Returns a reply for each call; one that fails replies with
--- its error and leaves the others alone.
+-- ARGV has for each call: the verb, how many keys and how many arguments it has, and the arguments.
+-- KEYS are those of all calls, one after the other. Keys and their meaning: engine/keys.py, whose
+-- GROUP, JOB_TTL_S, REPLIES_TTL_S, PACE_TTL_S and DEAD_LENGTH engine/script.py puts before this.
+-- Returns a reply for each call; one that fails replies with its error and leaves the others alone.
 --
 -- An entry of a job stream has the fields id, client, job (JSON), in this order, and then a field
 -- `running` for each quota that counts it among its running jobs: the key of those.
 -- An entry of a reply stream has the field outcome (JSON).
-
-local GROUP = ARGV[1]
 
 -- A job that died this often with its worker is given out alone; engine/queue.py buries the next.
 local SUSPECT_DEATHS = 2
 
 -- A lane's pace is that of about so many jobs: enough to even out those that end together.
 local PACE_JOBS = 64
+
+-- A job that took so many times longer than its lane does, and a second, says that nobody was there,
+-- not how long the next one takes.
+local AWAY = 16
+local AWAY_MS = 1000
 
 -- What the calls of a run need once, done after the last of them: by what it is done to.
 local at_end, at_end_in_order = {}, {}
@@ -113,7 +116,7 @@ local function last_id(stream)
   end
 end
 
--- Asked for only where there was no more to read.
+-- Asked for only where there was nothing to read.
 local function last_ids(streams)
   local ids = {}
   for i, stream in ipairs(streams) do
@@ -123,14 +126,14 @@ local function last_ids(streams)
 end
 
 -- Record the first outcome of a job and tell its client; false if another outcome came before.
-local function answer(job_key, job_ttl_s, replies_key, replies_ttl_s, outcome)
-  if redis.call('SET', job_key, 'done', 'EX', job_ttl_s, 'GET') == 'done' then
+local function answer(job_key, replies_key, outcome)
+  if redis.call('SET', job_key, 'done', 'EX', JOB_TTL_S, 'GET') == 'done' then
     return false
   end
   if outcome ~= '' then
     redis.call('XADD', replies_key, '*', 'outcome', outcome)
     once_at_end(replies_key, function()
-      redis.call('EXPIRE', replies_key, replies_ttl_s)
+      redis.call('EXPIRE', replies_key, REPLIES_TTL_S)
     end)
   end
   return true
@@ -140,7 +143,7 @@ end
 -- without that in which there was nothing to do.
 local paces = {}
 
-local function learn_pace(pace_key, pace_ttl_s, entry_id)
+local function learn_pace(pace_key, entry_id)
   local now, arrived, pace = now_ms(), tonumber(string.match(entry_id, '^%d+')), paces[pace_key]
   if not pace then
     local ms, last = unpack(redis.call('HMGET', pace_key, 'ms', 'last'))
@@ -148,11 +151,12 @@ local function learn_pace(pace_key, pace_ttl_s, entry_id)
     paces[pace_key] = pace
   end
   local took = math.max(now - math.max(pace.last, arrived), 0)
+  took = pace.ms and math.min(took, math.max(AWAY * pace.ms, AWAY_MS)) or took
   pace.ms = pace.ms and pace.ms + (took - pace.ms) / PACE_JOBS or took
   pace.last = now
   once_at_end(pace_key, function()
     redis.call('HSET', pace_key, 'ms', pace.ms, 'last', pace.last)
-    redis.call('EXPIRE', pace_key, pace_ttl_s)
+    redis.call('EXPIRE', pace_key, PACE_TTL_S)
   end)
 end
 
@@ -212,33 +216,38 @@ local function book(keys, quotas, now, id, deadline_ms)
   return fields
 end
 
+-- Whether a lane with `ahead` jobs takes one more, and what these take in ms, -1 if nobody knows. A
+-- job that must end by `deadline_ms` is not to wait in vain; of few jobs the pace says too little.
+local function room(pace_key, ahead, cap, now, deadline_ms)
+  local ms = ahead >= math.min(cap, PACE_JOBS) and redis.call('HGET', pace_key, 'ms')
+  local takes_ms = ms and ahead * ms or -1
+  return ahead < cap and (takes_ms < 0 or now + takes_ms < deadline_ms), takes_ms
+end
+
 local verbs = {}
 
 -- KEYS: lane's stream, job, lane's pace, then for each quota its running and its admitted jobs.
--- ARGV: cap, job TTL s, job id, client, job, Unix ms when it is lost if it has not ended, quotas
+-- ARGV: cap, job id, client, job, Unix ms when it is lost if it has not ended, quotas
 -- (JSON): a list of {in_flight, rates: a list of {count, window_ms}}; an in_flight of 0 is no limit.
 -- Returns {status, ...}: {'accepted', position in the lane}, {'duplicate'} for one admitted before,
 -- {'limited', quota, rate or 0 where too many run, ms}, {'full', position it would have had, ms that
--- this takes or -1 where nobody knows}. Only a job that is accepted counts anywhere.
+-- this takes or -1 where nobody knows}: the lane is, or it would be too late for the job. Only a job
+-- that is accepted counts anywhere.
 -- Whatever may refuse a job is asked in here, or two requests could slip through.
 function verbs.put(keys, args)
   local stream, job_key, pace_key = keys[1], keys[2], keys[3]
-  local cap, job_ttl_s, id, client, job, deadline_ms, quotas = unpack(args)
+  local cap, id, client, job, deadline_ms, quotas = unpack(args)
   local quota_keys, now = {unpack(keys, 4)}, now_ms()
   quotas = cjson.decode(quotas)
-  if redis.call('EXISTS', job_key) == 1 then
+  -- One that was admitted before is no new job, whatever would refuse that.
+  local limit, ahead = refusal(quota_keys, quotas, now), redis.call('XLEN', stream)
+  local has_room, takes_ms = room(pace_key, ahead, tonumber(cap), now, tonumber(deadline_ms))
+  if (limit or not has_room) and redis.call('EXISTS', job_key) == 0 then
+    return limit and {'limited', unpack(limit)} or {'full', ahead + 1, takes_ms}
+  end
+  if not redis.call('SET', job_key, 'waiting', 'NX', 'EX', JOB_TTL_S) then
     return {'duplicate'}
   end
-  local limit = refusal(quota_keys, quotas, now)
-  if limit then
-    return {'limited', unpack(limit)}
-  end
-  local ahead = redis.call('XLEN', stream)
-  if ahead >= tonumber(cap) then
-    local ms = redis.call('HGET', pace_key, 'ms')
-    return {'full', ahead + 1, ms and ahead * ms or -1}
-  end
-  redis.call('SET', job_key, 'waiting', 'EX', job_ttl_s)
   local fields = book(quota_keys, quotas, now, id, deadline_ms)
   redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job, unpack(fields))
   return {'accepted', ahead + 1}
@@ -248,7 +257,7 @@ end
 -- ARGV: worker, count, lease ms, whether it holds jobs, whether to look for dead workers' jobs,
 -- prefix of cancel flags.
 -- Returns {entries, whether a suspect waits until the worker is empty, last id of each stream if
--- they were read to their ends}, an entry being {lane's index, id, deliveries, fields}.
+-- there was nothing in them}, an entry being {lane's index, id, deliveries, fields}.
 function verbs.take(streams, args)
   local worker, count, lease_ms, busy, recover, cancel_prefix = unpack(args)
   local taken, suspect_waits = {}, false
@@ -306,6 +315,7 @@ function verbs.take(streams, args)
       ended, read_all = #entries < room, #taken < count
     end
   end
+  read_all = read_all and #taken == 0
   return {taken, suspect_waits and 1 or 0, read_all and last_ids(streams) or {}}
 end
 
@@ -317,48 +327,48 @@ function verbs.renew(streams, args)
 end
 
 -- KEYS: lane's stream, job, replies, lane's pace, then the running jobs of each quota it counts in.
--- ARGV: entry's id, job id, outcome, job TTL s, replies TTL s, pace TTL s.
+-- ARGV: entry's id, job id, outcome.
 -- Returns 1 if this is the job's first outcome, else 0.
 function verbs.finish(keys, args)
-  local id, job_id, outcome, job_ttl_s, replies_ttl_s, pace_ttl_s = unpack(args)
-  local first = answer(keys[2], job_ttl_s, keys[3], replies_ttl_s, outcome)
+  local id, job_id, outcome = unpack(args)
+  local first = answer(keys[2], keys[3], outcome)
   if first then
-    learn_pace(keys[4], pace_ttl_s, id)
+    learn_pace(keys[4], id)
   end
   drop(keys[1], id, job_id, keys, 5)
   return first and 1 or 0
 end
 
 -- KEYS: lane's stream, job, then the running jobs of each quota it counts in.
--- ARGV: entry's id, job id, job TTL s.
+-- ARGV: entry's id, job id.
 -- Marks the job as answered: another worker may be at it, one whose lease ran out.
 function verbs.drop(keys, args)
-  local id, job_id, job_ttl_s = unpack(args)
-  answer(keys[2], job_ttl_s, '', 0, '')
+  local id, job_id = unpack(args)
+  answer(keys[2], '', '')
   drop(keys[1], id, job_id, keys, 3)
 end
 
 -- KEYS: stream, job, replies, dead, then the running jobs of each quota it counts in.
--- ARGV: entry's id, job id, outcome ('' where there is no one to tell), job TTL s, replies TTL s,
--- dead stream's length, then the fields of the dead entry.
+-- ARGV: entry's id, job id, outcome ('' where there is no one to tell), then the fields of the dead
+-- entry.
 function verbs.bury(keys, args)
-  local id, job_id, outcome, job_ttl_s, replies_ttl_s, dead_length = unpack(args)
-  local first = answer(keys[2], job_ttl_s, keys[3], replies_ttl_s, outcome)
+  local id, job_id, outcome = unpack(args)
+  local first = answer(keys[2], keys[3], outcome)
   if first then
-    redis.call('XADD', keys[4], 'MAXLEN', '~', dead_length, '*', unpack(args, 7))
+    redis.call('XADD', keys[4], 'MAXLEN', '~', DEAD_LENGTH, '*', unpack(args, 4))
   end
   drop(keys[1], id, job_id, keys, 5)
   return first and 1 or 0
 end
 
 -- KEYS: dead, lane's stream, job, its cancel flag.
--- ARGV: dead entry's id, job id, client, job, job TTL s, cap.
+-- ARGV: dead entry's id, job id, client, job, cap.
 -- Returns 'revived'; or 'gone' where it is not buried any more, 'waiting' where the job is in its
 -- lane, 'full' where that holds `cap` jobs, and then nothing has changed. The job may be answered
 -- again: what it was answered with was that it is buried.
 function verbs.revive(keys, args)
   local dead, stream, job_key, cancel_key = unpack(keys)
-  local entry_id, id, client, job, job_ttl_s, cap = unpack(args)
+  local entry_id, id, client, job, cap = unpack(args)
   if #redis.call('XRANGE', dead, entry_id, entry_id) == 0 then
     return 'gone'
   elseif redis.call('GET', job_key) == 'waiting' then
@@ -366,7 +376,7 @@ function verbs.revive(keys, args)
   elseif redis.call('XLEN', stream) >= tonumber(cap) then
     return 'full'
   end
-  redis.call('SET', job_key, 'waiting', 'EX', job_ttl_s)
+  redis.call('SET', job_key, 'waiting', 'EX', JOB_TTL_S)
   redis.call('DEL', cancel_key)
   redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job)
   redis.call('XDEL', dead, entry_id)
@@ -375,7 +385,7 @@ end
 
 -- KEYS: replies. ARGV: consumer, count, idle ms after which an entry is taken from its consumer,
 -- whether to look for such entries, then the ids of those that this consumer is still at work on.
--- Returns {entries, {last id} if there are no more}, an entry being {id, fields}.
+-- Returns the entries, each being {id, fields}.
 function verbs.collect(keys, args)
   local stream = keys[1]
   local consumer, count, idle_ms, recover = unpack(args)
@@ -394,7 +404,7 @@ function verbs.collect(keys, args)
       entries[#entries + 1] = entry
     end
   end
-  return {entries, #entries < count and last_ids(keys) or {}}
+  return entries
 end
 
 -- KEYS: replies. ARGV: entry's id. The client has dealt with it.
@@ -410,7 +420,7 @@ local function part(list, first, length)
   return found
 end
 
-local replies, next_key, next_arg = {}, 1, 2
+local replies, next_key, next_arg = {}, 1, 1
 while next_arg <= #ARGV do
   local verb, keys, args = verbs[ARGV[next_arg]], ARGV[next_arg + 1] + 0, ARGV[next_arg + 2] + 0
   local done, reply = pcall(verb, part(KEYS, next_key, keys), part(ARGV, next_arg + 3, args))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -94,8 +94,7 @@ class Lease:
         return self.attempt > DEATHS_OF_A_SUSPECT
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One entry of a job stream as it was read, which may be nonsense."""
 
     id: str
@@ -110,8 +109,7 @@ class _Entry:
     """The keys under which quotas count it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Hold:
+class _Hold(NamedTuple):
     """What the queue remembers of a lease that it gave out."""
 
     suspect: bool
@@ -122,15 +120,15 @@ class _Hold:
 def put_call(job: Job, quotas: Sequence[Quota] = (), *, cap: int = CAP) -> Call:
     """The call that admits `job`; its reply is for `admission`. Memory may be too full for it.
 
-    It is not admitted if it was before, a quota is used up or its lane holds `cap` jobs. Putting
-    the same job again is safe at any time: it counts once in each quota, and a job that was
-    admitted is not refused afterwards.
+    It is not admitted if it was before, a quota is used up, its lane holds `cap` jobs, or what is
+    ahead takes longer, at the pace of the last ones, than it may wait. Putting the same job again
+    is safe at any time: it counts once in each quota, and a job that was admitted is not refused
+    afterwards.
     """
     names = [keys.jobs(job.lane), keys.job(job.id), keys.pace(job.lane)]
     names += [key for quota in quotas for key in (keys.running(quota), keys.admitted(quota))]
     args = (
         cap,
-        keys.JOB_TTL_S,
         job.id,
         job.client,
         job.to_json(),
@@ -200,7 +198,7 @@ class Queue:
             await _pause(wait_ms)
             return []
         entries: list[_Entry] = []
-        # Where the lanes' ends are known, waiting there is a look for more as well.
+        # Where the lanes' ends are known, nothing was there: waiting there looks for more as well.
         if wait_ms == 0 or self._last_ids is None or self._recovers():
             entries = await self._take(count)
         if not entries and wait_ms > 0:
@@ -246,7 +244,7 @@ class Queue:
     async def drop(self, lease: Lease) -> None:
         """End a job that nobody wants any more: no outcome comes of it, from any worker."""
         names: list[Key] = [keys.jobs(lease.lane), keys.job(lease.job.id), *lease.running]
-        await self._call("drop", names, lease.entry, lease.job.id, keys.JOB_TTL_S)
+        await self._call("drop", names, lease.entry, lease.job.id)
         self._holds.pop(lease.entry, None)
 
     async def bury(self, lease: Lease, why: str) -> bool:
@@ -270,7 +268,7 @@ class Queue:
         return self._suspect_waits or _now_ms() >= self._recover_at_ms
 
     async def _take(self, count: int) -> list[_Entry]:
-        """One run of the script; notes where the lanes end, if that was reached."""
+        """One run of the script; notes where the lanes end, if there was nothing in them."""
         recover = self._recovers()
         taken, suspect_waits, last_ids = await self._call(
             "take",
@@ -339,9 +337,6 @@ class Queue:
             entry.id,
             entry.job_id,
             failure.to_json() if entry.client else "",
-            keys.JOB_TTL_S,
-            keys.REPLIES_TTL_S,
-            keys.DEAD_LENGTH,
             *("lane", entry.lane, "id", entry.job_id, "job", entry.job),
             *("why", why, "attempts", entry.attempt),
         )
@@ -387,8 +382,7 @@ def _finish(lease: Lease, outcome: Outcome) -> Call:
         keys.pace(lease.lane),
         *lease.running,
     ]
-    ttls = (keys.JOB_TTL_S, keys.REPLIES_TTL_S, keys.PACE_TTL_S)
-    return Call(verb="finish", keys=names, args=(lease.entry, job.id, outcome.to_json(), *ttls))
+    return Call(verb="finish", keys=names, args=(lease.entry, job.id, outcome.to_json()))
 
 
 def _entry(lane: int, entry_id: bytes, attempt: int, flat: list[bytes]) -> _Entry:

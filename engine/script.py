@@ -7,11 +7,11 @@ grow with the load by themselves. There is no timer, and a call that comes alone
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -29,13 +29,14 @@ forgotten, or makes room. What makes work for others has no such head, and is re
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 """A script that gives up what is held. KEYS: what is held. ARGV: its holder."""
 
-_SOURCE = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
+_TOLD = ("GROUP", "JOB_TTL_S", "REPLIES_TTL_S", "PACE_TTL_S", "DEAD_LENGTH")
+_HEAD = "".join(f"local {name} = {json.dumps(getattr(keys, name))}\n" for name in _TOLD)
+_SOURCE = _HEAD + (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 
 Key = str | bytes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of one verb; `queue.lua` says what each takes and returns."""
 
     verb: str
@@ -104,7 +105,7 @@ class Script:
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
         """One run: the reply to each call, or the error that it met."""
         names = [key for call in calls for key in call.keys]
-        args: list[Any] = [keys.GROUP]
+        args: list[Any] = []
         for call in calls:
             args += (call.verb, len(call.keys), len(call.args), *call.args)
         replies: list[Any] = await self._run_once(keys=names, args=args)

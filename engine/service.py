@@ -51,7 +51,7 @@ async def serve(settings: EngineSettings) -> None:
     device = pick_device(settings)
     engine = Engine(
         Queue(redis, worker=worker),
-        slots=settings.slots,
+        slots=settings.slots_on(device),
         candidates=settings.candidates,
         device=device,
         precision=pick(settings.precision, device),
@@ -110,7 +110,7 @@ async def _beat(
         heartbeat = Heartbeat(
             worker=worker,
             cells=engine.cells,
-            slots=settings.slots,
+            slots=engine.slots,
             since_ms=since_ms,
             challengers=engine.challengers,
             trial_share=settings.trial_share,

@@ -27,8 +27,11 @@ BUNDLED_MODELS = Path(__file__).parent / "bundled"
 """The checkpoints that come with Yuefu."""
 
 
-USUAL_SLOTS = 64
-"""Candidates that an engine writes side by side, unless it is told otherwise."""
+USUAL_SLOTS = 32
+"""Candidates that a CPU writes side by side, unless it is told otherwise: as many poems a second as
+of 64, and each in half the time (docs/performance.md)."""
+GPU_SLOTS = 256
+"""The same on a GPU, whose steps cost nearly the same for one row and for hundreds."""
 USUAL_CANDIDATES = 16
 """Candidates of each poem, unless an engine is told otherwise."""
 
@@ -96,8 +99,8 @@ class EngineSettings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """In what numbers the model computes on a CPU; `auto` takes the fastest that this CPU has."""
 
-    slots: int = USUAL_SLOTS
-    """Candidates of poems that the engine writes side by side."""
+    slots: int | None = Field(default=None, ge=1)
+    """Candidates of poems that the engine writes side by side. Unset: what suits its device."""
 
     candidates: int = Field(default=USUAL_CANDIDATES, ge=1, le=64)
     """Candidates written for each poem, of which the best is shown."""
@@ -115,6 +118,11 @@ class EngineSettings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe log line that is written."""
+
+    def slots_on(self, device: str) -> int:
+        """Candidates that are written side by side on `device`; unset, those of a poem at least."""
+        usual = USUAL_SLOTS if device == "cpu" else GPU_SLOTS
+        return self.slots or max(usual, self.candidates)
 
     @property
     def secrets(self) -> frozenset[str]:

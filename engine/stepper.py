@@ -3,6 +3,9 @@
 It shares nothing with those who give it work. What they want reaches it between two steps, through
 a queue on which it sleeps while there is nothing to write; what ends is called back in their event
 loop. So a step waits for nobody, and pays for no hop from thread to thread.
+
+Whatever the event loop does costs the steps time: they share an interpreter, and the caches that
+the weights go through. So where all rows are taken, what ends is called back together.
 """
 
 import asyncio
@@ -15,6 +18,9 @@ from threading import Thread
 from engine.jobs import Job, Outcome
 from engine.writer import Writer
 
+GATHER_S = 0.02
+"""Where all rows are taken, outcomes gather for so long, a few steps, to share a waking of the
+event loop and its round trips."""
 GRACE_S = 5.0
 """How long one that is told to stop has for its last step."""
 
@@ -55,6 +61,8 @@ class Stepper:
         self._ended = ended
         self._dropped = dropped
         self._stepped = stepped
+        self._outcomes: list[Outcome] = []
+        self._told_s = 0.0
         self._since_s: float | None = None
         self._wishes: SimpleQueue[_Begin | _Drop | None] = SimpleQueue()
         self._stopping = False
@@ -101,18 +109,30 @@ class Stepper:
             loop.call_soon_threadsafe(over.set_result, None)
 
     def _step(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Write one character of every running poem, and hand over those that are complete."""
-        spare = self.slots - sum(writer.scheduler.owed for writer in self.busy)
+        """Write one character of every running poem, and tell of those that are complete."""
+        spare = self._unowed
         for writer in self.busy:
             self._since_s = began_s = time.perf_counter()
             outcomes = writer.step(spare=spare)
             self._since_s = None
             if writer.rows:
                 self._stepped(writer.rows, time.perf_counter() - began_s)
-            if outcomes:
-                loop.call_soon_threadsafe(self._ended, outcomes)
+            self._outcomes += outcomes
             spare -= writer.scheduler.lent
         self.busy = [writer for writer in self.busy if not writer.idle]
+        self._tell(loop)
+
+    @property
+    def _unowed(self) -> int:
+        """Rows that nobody has or waits for, those that are lent left out."""
+        return self.slots - sum(writer.scheduler.owed for writer in self.busy)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call back what has ended; where all rows are taken, only if that is some time ago."""
+        now_s = time.perf_counter()
+        if self._outcomes and (self._unowed > 0 or now_s >= self._told_s + GATHER_S):
+            loop.call_soon_threadsafe(self._ended, self._outcomes)
+            self._outcomes, self._told_s = [], now_s
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do what was wished for meanwhile; where there is nothing to write, wait for a wish."""

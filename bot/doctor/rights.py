@@ -29,7 +29,7 @@ _QUOTA = Quota(whose=Whose.PERSON, name=_ID)
 _SHA = "0" * 40
 _ADMISSION = (keys.jobs(Lane.CHAT), keys.job(_ID), keys.pace(Lane.CHAT), keys.running(_QUOTA))
 """The keys of the script that lets a job in."""
-_REPLIES = "evalsha xgroup|create xinfo|stream xpending xclaim xread xreadgroup xack xdel"
+_REPLIES = "evalsha xgroup|create xpending xclaim xreadgroup xack xdel"
 _HOUSE = (
     "evalsha get set del expire pttl xadd xread xrange xlen xdel zadd zrange zcard zrem "
     "zremrangebyscore"
