@@ -29,7 +29,7 @@ CACHES := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .PHONY: demo test lint linters faults soak audit hashes clean
 
-demo: .venv/installed
+demo: .venv/compiled
 	@$(BIN)/python -m bot console
 
 test: lint
@@ -76,6 +76,12 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --require-hashes --requirement requirements.hashes
 	@$(PIP) "$$(grep '^torch==' requirements.lock)"
+	@touch $@
+
+# Else the first poem would wait for it.
+.venv/compiled: .venv/installed engine/kernels.py engine/tiles.py
+	@echo 'Compiling what writes poems for this processor (once) ...'
+	@$(BIN)/python -m engine compile >/dev/null
 	@touch $@
 
 build/audit/installed: deploy/audit.txt

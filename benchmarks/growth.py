@@ -26,10 +26,11 @@ from engine.linear import Precision, available
 from engine.model import Model
 from engine.registry import Registry
 from engine.runner import Runner
-from engine.settings import USUAL_SLOTS, EngineSettings, load_settings
+from engine.settings import EngineSettings, load_settings
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 HIDDEN = (128, 256, 384, 512, 768, 1024)
+_SIDE_BY_SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ def main(
     checkpoint = load(Registry.at(load_settings(EngineSettings)).champion(cell))
     by_batch = measure({checkpoint.shape.hidden: checkpoint}, BATCHES, rounds)
     sizes = {hidden: resized(checkpoint, hidden) for hidden in HIDDEN}
-    by_hidden = measure(sizes, (USUAL_SLOTS,), rounds)
+    by_hidden = measure(sizes, (_SIDE_BY_SIDE,), rounds)
     for point in (*by_batch, *by_hidden):
         typer.echo(
             f"{point.precision}  batch {point.batch:4}  hidden {point.hidden:5}  "

@@ -153,6 +153,17 @@ def bench(
                 )
 
 
+@app.command("compile")
+def compile_loops() -> None:
+    """Compile for this processor what writes poems: else the first start does, and takes longer."""
+    with _plainly():
+        settings = _begin_here()
+        from engine import hand  # noqa: PLC0415
+
+        for what, took_s in hand.compile_loops(settings):
+            _out.print(f"{what}: {took_s:.1f} s")
+
+
 @app.command()
 def inspect(
     checkpoints: Annotated[

@@ -37,20 +37,24 @@ class Folded:
         self,
         model: Model,
         *,
+        order: Tensor,
         dtype: torch.dtype = torch.float32,
         tables: torch.dtype = torch.float32,
     ) -> None:
         """Fold `model`; in `dtype` are the products that `step` computes.
 
         In `tables` are the two tables by character: the largest thing that a step reads, by far.
+        In `order`, (V,), is which index of the vocabulary each character is that a step reads and
+        writes.
         """
+        with_start = torch.cat([order, order.new_tensor([model.shape.vocabulary])])
         self.dtype = dtype
         self.cell = model.shape.cell
         self.hidden = model.shape.hidden
         self.parts = model.shape.parts
         first, *rest = model.layers
         w_in = first.get_parameter("weight_ih_l0")  # (G H, E)
-        self.characters = characters = model.characters.weight  # (V + 1, E)
+        self.characters = characters = model.characters.weight[with_start]  # (V + 1, E)
         # (V + 1, G H), (places, G H) and so on: their sum is W_ih x + b_ih.
         self.previous = (characters @ w_in.t()).to(tables)
         self.above = (model.above(characters) @ w_in.t()).to(tables)
@@ -66,7 +70,7 @@ class Folded:
             for layer in model.layers
         ]
         self.project = self._cast(model.project.weight, model.project.bias)
-        self.output = self._cast(characters[:-1], model.bias)
+        self.output = self._cast(characters[:-1], model.bias[order])
 
     def _cast(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight.to(self.dtype), bias.to(self.dtype)

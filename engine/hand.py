@@ -3,7 +3,9 @@
 It loads torch, which takes seconds: `engine.__main__` asks for it once it knows that it is needed.
 """
 
+import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,14 +14,16 @@ from engine.ask import AskError
 from engine.bench import Speed, measure
 from engine.checkpoint import Checkpoint
 from engine.jobs import Cell, Failure, Job, Poem
-from engine.linear import precisions_of
+from engine.linear import Precision, pick, precisions_of
 from engine.preference import Preference
 from engine.registry import Registry
+from engine.runner import Runner
 from engine.service import pick_device
 from engine.settings import EngineSettings
 from engine.writer import Writer
 
 _EXTREMES = 30
+_WORN = 10
 
 
 def write(settings: EngineSettings, jobs: list[Job], *, beams: int | None) -> Iterator[Poem]:
@@ -30,11 +34,12 @@ def write(settings: EngineSettings, jobs: list[Job], *, beams: int | None) -> It
         CheckpointError: there is no champion that can be used.
     """
     torch.set_num_threads(settings.threads)
+    device = pick_device(settings)
     writer = Writer(
         Registry.at(settings).load_named(jobs[0].cell),
-        slots=settings.slots,
+        slots=max(settings.slots_on(device), *(job.candidates or 1 for job in jobs)),
         candidates=settings.candidates,
-        device=pick_device(settings),
+        device=device,
     )
     return _in_order(writer, jobs) if beams is None else _search(writer, jobs, beams)
 
@@ -52,11 +57,27 @@ def time_writing(
     speeds = measure(
         checkpoint,
         precisions=precisions_of(device),
-        batches=tuple(sorted({1, settings.candidates, settings.slots})),
+        batches=tuple(sorted({1, settings.candidates, settings.slots_on(device)})),
         device=device,
         rounds=rounds,
     )
     return f"{checkpoint.id} on {device}, {settings.threads} threads", speeds
+
+
+def compile_loops(settings: EngineSettings) -> Iterator[tuple[str, float]]:
+    """Compile what writes with each champion, and what it was with the seconds that it took.
+
+    Raises:
+        CheckpointError: there is no champion that can be used.
+    """
+    torch.set_num_threads(settings.threads)
+    device, registry = pick_device(settings), Registry.at(settings)
+    # `serve` writes in the one, `compose` in the other.
+    for precision in dict.fromkeys((pick(settings.precision, device), Precision.FP32)):
+        for cell in registry.champions():
+            checkpoint, began = registry.load_named(cell), time.perf_counter()
+            Runner(checkpoint, slots=1, device=device, precision=precision)
+            yield f"{cell} in {precision}", time.perf_counter() - began
 
 
 def describe(settings: EngineSettings, name: str) -> dict[str, Any]:
@@ -76,6 +97,7 @@ def describe(settings: EngineSettings, name: str) -> dict[str, Any]:
         "steps": loaded.report.get("steps"),
         "test_perplexity": loaded.report.get("test", {}).get("perplexity"),
         **_liked(loaded),
+        **_worn(loaded),
     }
 
 
@@ -86,6 +108,13 @@ def _liked(checkpoint: Checkpoint) -> dict[str, str]:
     most, least = Preference.of(checkpoint.preference).extremes(_EXTREMES)
     decode = checkpoint.vocabulary.decode
     return {"readers_like": decode(most), "readers_dislike": decode(least)}
+
+
+def _worn(checkpoint: Checkpoint) -> dict[str, str]:
+    """The pairs of characters that it writes most often, if they were counted."""
+    if checkpoint.wear is None:
+        return {}
+    return {"most_worn": " ".join(islice(checkpoint.wear.pairs, _WORN))}
 
 
 def _in_order(writer: Writer, jobs: list[Job]) -> Iterator[Poem]:

@@ -4,11 +4,15 @@ The rows of running poems are always the first ones: a poem that leaves has its 
 the last. Everything about a poem but its words is put on the device when it joins, so a step
 reads nothing back; the host learns the words of a poem once, when it is complete.
 
+A character is a number by its sound here (`Vocabulary.by_sound`), for what may stand in a place is
+then in few pieces of the vocabulary, and a step leaves out the others.
+
 What of a row is a number stands in one matrix, so that joining and leaving are one copy each.
 Letters: S slots, T places of the longest poem, P parts of a cell's state, H hidden, V vocabulary.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -60,7 +64,8 @@ class Words:
     indices: tuple[int, ...]
     """The character at each place."""
     logprob: float
-    """Natural log of the model's probability of the characters it chose, before masks."""
+    """Natural log of the probability of the characters that the model chose, among those that the
+    rules admit at each place."""
     sound: bool
     """Whether every step's logits were finite and admitted something."""
 
@@ -90,20 +95,26 @@ class Rows:
         self.biases = torch.zeros(1 + len(FORMS) + slots, shape.vocabulary, device=device)
         """What is added to the logits of the rows that refer to it, (1 + forms + S, V): nothing,
         what readers taught it by form, and what the themes of single rows call for."""
-        self.masks = torch.from_numpy(checkpoint.vocabulary.mask_table).to(device)
+        self._order = checkpoint.vocabulary.by_sound
+        self._here = np.argsort(self._order)
+        self.order = torch.from_numpy(self._order).to(device)
+        """The index in the vocabulary of each character here, (V,)."""
+        self.masks = torch.from_numpy(checkpoint.vocabulary.mask_table).to(device)[:, self.order]
         """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V), bool."""
         self.batches = _batches(slots)
         """The batches that a step may compute in, the smallest first."""
-        self._leaning = _fill_leaning(checkpoint, self.biases)
+        self._leaning = _fill_leaning(checkpoint, self.biases, self.order)
         self._own_biases = list(range(1 + len(FORMS), len(self.biases)))
         self._own: list[int | None] = []
         # On a CPU the tensors' own memory; else rows wait here, and a step takes them along.
-        on_host = device.type == "cpu"
+        on_host = is_host(device)
         self._waiting = tuple(
             t if on_host else torch.empty_like(t, device="cpu") for t in self._told
         )
         self._host = tuple(tensor.numpy() for tensor in self._waiting)
         self._uploaded = 0
+        # By single rows NumPy is several times as fast as torch.
+        self._row_wise = tuple(t.numpy() if on_host else t for t in self._by_row)
 
     @property
     def _told(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,22 +137,26 @@ class Rows:
         Args:
             sequence: the poem.
             state: what it starts from, (P, H); None for zeros.
-            bias: what its theme adds to its logits, (V,); None for nothing.
+            bias: what its theme adds to its logits, in the order of the vocabulary, (V,); None
+                for nothing.
         """
         row = self.count
         self.count += 1
         numbers, uniforms, temperature = self._host
-        numbers[row] = _numbers(sequence, self.start)
+        numbers[row] = _numbers(sequence, self.start, self._here)
         numbers[row, BIAS] = self._leaning.get(sequence.length, 0)
         uniforms[row, : sequence.length] = sequence.uniforms
         temperature[row] = sequence.job.temperature
-        self.state[:, row] = 0.0 if state is None else state
-        self.logprob[row] = 0.0
-        self.sound[row] = True
+        _, _, _, *parts, logprob, sound = self._row_wise
+        for number, part in enumerate(parts):
+            part[row] = 0.0 if state is None else state[number]
+        logprob[row] = 0.0
+        sound[row] = True
         own = None
         if bias is not None:
             own = self._own_biases.pop()
-            torch.add(self.biases[int(numbers[row, BIAS])], bias, out=self.biases[own])
+            ours = bias[self.order]
+            torch.add(self.biases[int(numbers[row, BIAS])], ours, out=self.biases[own])
             numbers[row, BIAS] = own
         self._own.append(own)
         return row
@@ -156,8 +171,8 @@ class Rows:
         self._uploaded = self.count
         if row != self.count:
             self._own[row] = last
-            for tensor in self._by_row:
-                tensor[row] = tensor[self.count]
+            for one in self._row_wise:
+                one[row] = one[self.count]
         return self.count
 
     def branch(self, parents: Tensor) -> None:
@@ -179,18 +194,28 @@ class Rows:
                 tensor[new] = waiting[new].to(tensor.device)
         self._uploaded = self.count
 
+    def here(self, indices: Iterable[int]) -> Tensor:
+        """The numbers here of characters that the vocabulary has at `indices`."""
+        return torch.from_numpy(self._here[list(indices)]).to(self.order.device)
+
     def words(self, row: int, length: int) -> Words:
         """Read a complete poem of `length` characters off the device."""
         first = TOKENS + LONGEST
+        numbers, *_, logprob, sound = self._row_wise
         return Words(
-            indices=tuple(self.numbers[row, first : first + length].tolist()),
-            logprob=float(self.logprob[row]),
-            sound=bool(self.sound[row]),
+            indices=tuple(self._order[numbers[row, first : first + length].tolist()].tolist()),
+            logprob=float(logprob[row]),
+            sound=bool(sound[row]),
         )
 
 
+def is_host(device: torch.device) -> bool:
+    """Whether a device's memory is the host's own."""
+    return device.type == "cpu"
+
+
 def _batches(slots: int) -> list[int]:
-    """The batches that products are computed in: oneDNN makes code for each that it meets.
+    """The batches that a library's products are computed in: oneDNN makes code for each it meets.
 
     A batch is filled up with rows that nobody uses to the next of these.
     """
@@ -198,18 +223,18 @@ def _batches(slots: int) -> list[int]:
     return [*(few for few in _FEW if few < slots), *(more for more in many if more < slots), slots]
 
 
-def _numbers(sequence: Sequence, start: int) -> Numbers:
-    """The row of a poem that has not begun, (WIDTH,)."""
+def _numbers(sequence: Sequence, start: int, here: Numbers) -> Numbers:
+    """The row of a poem that has not begun, (WIDTH,); `here` is each index's number, (V,)."""
     numbers = _row_of(sequence.plan).copy()
     numbers[PREVIOUS] = start
     numbers[TOKENS : TOKENS + 2 * LONGEST] = start
     for place, given in sequence.given.items():
-        numbers[GIVEN + place] = given.index
+        numbers[GIVEN + place] = here[given.index]
         # A rhyme word that is fixed in advance: no line before it may rhyme on it either.
         if slot := numbers[RHYME_SLOT + place]:
-            numbers[RHYMED + slot] = given.index
+            numbers[RHYMED + slot] = here[given.index]
     for place, index in sequence.forbidden.items():
-        numbers[FORBIDDEN + place] = index
+        numbers[FORBIDDEN + place] = here[index]
     return numbers
 
 
@@ -233,7 +258,7 @@ def _row_of(plan: Plan) -> Numbers:
     return numbers
 
 
-def _fill_leaning(checkpoint: Checkpoint, biases: Tensor) -> dict[int, int]:
+def _fill_leaning(checkpoint: Checkpoint, biases: Tensor, order: Tensor) -> dict[int, int]:
     """Enter what readers taught a checkpoint; the row of `biases` by length of a poem, if any.
 
     `<unk>` is left as it is: the masks forbid it.
@@ -243,5 +268,5 @@ def _fill_leaning(checkpoint: Checkpoint, biases: Tensor) -> dict[int, int]:
     preference = Preference.of(checkpoint.preference)
     rows = {form.length: 1 + order for order, form in enumerate(FORMS.values())}
     for length, row in rows.items():
-        biases[row] = preference.leaning(length)
+        biases[row] = preference.leaning(length).to(order.device)[order]
     return rows

@@ -44,14 +44,15 @@ class Runner:
         self.device = torch.device(device)
         with torch.inference_mode():
             exact, half = precision is Precision.FP32, torch.bfloat16
+            self._rows = Rows(checkpoint, slots=slots, device=self.device)
             self._folded = Folded(
                 checkpoint.model().to(self.device),
                 # On a CPU `KernelStep` packs weights of its own.
                 dtype=torch.float32 if exact or self.device.type == "cpu" else half,
                 tables=torch.float32 if exact else half,
+                order=self._rows.order,
             )
             self._encoder = _encoder(checkpoint, self.device)
-            self._rows = Rows(checkpoint, slots=slots, device=self.device)
             self._by_tensors = TensorStep(self._folded, self._rows)
             self._step = self._stepper(precision)
 
@@ -74,8 +75,8 @@ class Runner:
         if sequence.theme:
             bias = self._theme_bias(sequence)
             if self._encoder is not None:
-                theme = torch.tensor(sequence.theme, device=self.device)
-                state = self._encoder.begin(self._folded.characters[theme])
+                theme = self._folded.characters[self._rows.here(sequence.theme)]
+                state = self._encoder.begin(theme)
         return self._rows.join(sequence, state=state, bias=bias)
 
     def _theme_bias(self, sequence: Sequence) -> Tensor:

@@ -45,6 +45,8 @@ class Outlook:
     """The character that was asked for there, or `NOT_GIVEN`, (B,)."""
     logits: Tensor
     """What the model expects, (B, V)."""
+    admitted: Tensor
+    """What the rules admit, bool, (B, V)."""
     restricted: Tensor
     """The same under the rules and at the row's temperature, the forbidden at -inf, (B, V)."""
 
@@ -59,6 +61,7 @@ class Outlook:
             at=self.at[rows],
             given=self.given[rows],
             logits=self.logits[rows],
+            admitted=self.admitted[rows],
             restricted=self.restricted[rows],
         )
 
@@ -97,20 +100,28 @@ class TensorStep:
         logits, state[:, b] = self._folded.step(state[:, b], told)
         tokens = numbers[:, TOKENS + LONGEST : TOKENS + 2 * LONGEST]
         rhymed = numbers[:, RHYMED : RHYMED + MOST_RHYMES + 1]
+        admitted = self._rows.masks[_at(numbers, MASK, at)]
         restricted = restrict(
             logits + self._rows.biases[numbers[:, BIAS]],
-            self._rows.masks[_at(numbers, MASK, at)],
+            admitted,
             tokens.where(tokens != self._rows.start, UNKNOWN),
             torch.cat([rhymed, _at(numbers, FORBIDDEN, at)[:, None]], 1),
             self._rows.temperature[b],
         )
-        return Outlook(at=at, given=_at(numbers, GIVEN, at), logits=logits, restricted=restricted)
+        return Outlook(
+            at=at,
+            given=_at(numbers, GIVEN, at),
+            logits=logits,
+            admitted=admitted,
+            restricted=restricted,
+        )
 
     def write(self, outlook: "Outlook", chosen: Tensor) -> None:
         """Enter the chosen characters, (B,), and book how likely the model thought them."""
         b = slice(0, len(chosen))
         logits, numbers = outlook.logits, self._rows.numbers[b]
-        logprob = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
+        mass = logits.where(outlook.admitted, -torch.inf).logsumexp(1)
+        logprob = logits.gather(1, chosen[:, None])[:, 0] - mass
         self._rows.logprob[b] += torch.where(outlook.is_given, 0.0, logprob)
         self._rows.sound[b] &= sound(logits, outlook.restricted) | outlook.is_given
         slot = _at(numbers, RHYME_SLOT, outlook.at)

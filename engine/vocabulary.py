@@ -95,6 +95,18 @@ class Vocabulary:
                 table[RHYME_INDEX[group], index] = True
         return table
 
+    @cached_property
+    def by_sound(self) -> npt.NDArray[np.int64]:
+        """All indices, those that may stand in the same places side by side, (V,).
+
+        `<unk>` stays first. Then come the oblique, those of both tones and the level, so that what
+        a tone admits is one piece, and those that rhyme by their first group.
+        """
+        level, oblique = (self.tone_table[TONE_INDEX[tone]] for tone in (Tone.LEVEL, Tone.OBLIQUE))
+        part = np.select([oblique & ~level, oblique, level], [1, 2, 3], default=4)
+        part[UNKNOWN] = 0
+        return np.lexsort((self.rhyme_table.argmax(axis=0), part))
+
     @property
     def mask_table(self) -> npt.NDArray[np.bool_]:
         """What may stand where each tone, then each rhyme group, is wanted, (3 + 31, V); a copy."""

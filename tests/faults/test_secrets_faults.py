@@ -78,6 +78,7 @@ COMMANDS = {
     "engine top": None,
     "engine compose": "月 --seed=1 --candidates=1",
     "engine bench": "--rounds=0",
+    "engine compile": "",
     "engine inspect": "gru",
     "engine dead list": "--json",
     "engine dead retry": "--all",

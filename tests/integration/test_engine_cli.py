@@ -1,6 +1,7 @@
 """`python -m engine` and `python -m trainer` as a person uses them, on small data."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -93,6 +94,19 @@ def test_the_speed_of_a_machine_is_told_for_each_precision_and_batch(environment
         (precision, batch) for precision in available() for batch in (1, 2, 4)
     ]
     assert all(one["poems_per_second"] > 0 for one in found)
+
+
+def test_what_writes_is_compiled_beforehand_and_kept(environment, tmp_path):
+    kept = tmp_path / "kept"
+    done = run("engine", "compile", environment=environment | {"NUMBA_CACHE_DIR": str(kept)})
+    assert done.returncode == 0, done.stderr
+    (first, *_) = done.stdout.splitlines()
+    assert re.fullmatch(rf"gru in {available()[0]}: \d+\.\d s", first)
+    assert {path.name.split(".")[1].split("-")[0] for path in kept.rglob("*.nbi")} >= {
+        "choose",
+        "first_gru",
+        "multiply",
+    }
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(environment, tmp_path):

@@ -217,7 +217,10 @@ async def test_two_who_order_the_same_have_it_done_once(redis, client, registry)
 
 
 async def refused(client, champion):
-    await until(client.cells)
+    async def in_service():  # An engine that ended is still heard for a while.
+        return champion in (await client.cells()).values()
+
+    await until(in_service)
     with pytest.raises(ObstacleError) as caught:
         await client.rollback(Cell.GRU, expected=champion)
     return caught.value.obstacle

@@ -62,7 +62,7 @@ def test_more_is_written_side_by_side_and_the_wait_is_counted_from_the_request(s
     heavy = serve(way, rate=0.9 * rates[way.name], seconds=0.3, give_up_s=60.0)
     assert light is not None
     assert heavy is not None
-    assert 0.5 * empty_ms < light.p50_ms <= light.p99_ms
+    assert 0.2 * empty_ms < light.p50_ms <= light.p99_ms
     assert light.rows < heavy.rows <= 8
 
 

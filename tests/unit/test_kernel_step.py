@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine import kernels, linear
+from engine import kernel_step, kernels, linear
 from engine.jobs import Cell
 from engine.kernel_step import KernelStep
 from engine.linear import Precision
-from engine.rows import LONGEST, Rows
+from engine.rows import LONGEST, MASK, Rows
 from engine.runner import Runner
 from engine.sampler import MIN_P, sample
 from engine.sequence import make_sequence
@@ -117,7 +117,7 @@ def test_samples_follow_the_distribution_cut_at_min_p():
     expected = sample(logits.expand(count, -1).clone(), numbers)
     choices, tops = torch.full((256,), -torch.inf), torch.empty(4)
     choices[:200] = logits[0]
-    best = kernels._tops(choices.numpy(), tops.numpy())
+    best = kernels._tops(choices.numpy(), np.array([[0, 4]]), tops.numpy())
     drawn = [
         int(kernels._draw(choices.numpy(), tops.numpy(), best, 1.0, float(number)))
         for number in numbers
@@ -129,19 +129,78 @@ def test_samples_follow_the_distribution_cut_at_min_p():
 @torch.inference_mode()
 @pytest.mark.parametrize("precision", list(Precision))
 @pytest.mark.parametrize("bounded", [True, False])
-def test_products_are_right_to_the_precision_that_they_claim(precision, bounded):
+@pytest.mark.parametrize("multiply", [linear.linear, linear.by_library])
+def test_products_are_right_to_the_precision_that_they_claim(precision, bounded, multiply):
     if precision not in linear.available():
         pytest.skip(f"this CPU has no {precision}")
     weight, bias = torch.randn(300, 64), torch.randn(300)
     x = (torch.rand(9, 64) * 2 - 1) * (1 if bounded else 7)
     expected = torch.nn.functional.linear(x, weight, bias)
-    found = linear.linear(precision, weight, bias, bounded=bounded)(x)
+    found = torch.from_numpy(multiply(precision, weight, bias, bounded=bounded)(x.numpy()))
     off = (found - expected).abs().amax() / expected.abs().amax()
     assert off <= linear.TOLERANCE[precision]
 
 
+def test_a_cpu_without_avx512_writes_the_same_through_a_library(checkpoint, monkeypatch):
+    chosen = sequences(checkpoint, 5)
+    expected = written(Runner(checkpoint, slots=8), chosen)
+    for module in (linear, kernel_step):
+        monkeypatch.setattr(module, "in_tiles", lambda precision: False)
+    found = written(Runner(checkpoint, slots=8), chosen)
+    assert [one.indices for one in found] == [one.indices for one in expected]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_product_of_one_row_is_that_of_the_row_among_others_to_the_bit(precision, bounded):
+    if precision not in linear.available():
+        pytest.skip(f"this CPU has no {precision}")
+    multiply = linear.linear(precision, torch.randn(300, 64), torch.randn(300), bounded=bounded)
+    x = (torch.rand(11, 64) * 2 - 1).numpy()
+    whole = multiply(x).copy()
+    for first in range(len(x)):
+        for last in range(first + 1, len(x) + 1):
+            assert np.array_equal(multiply(x[first:last]), whole[first:last])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_product_spares_what_a_row_does_not_need_and_nothing_else(precision):
+    if precision not in linear.available():
+        pytest.skip(f"this CPU has no {precision}")
+    weight, bias = torch.randn(300, 64), torch.randn(300)
+    x = (torch.randn(11, 64) * 7).numpy()
+    whole = linear.linear(precision, weight, bias, bounded=False)(x)
+    needs = np.array([[True] * 5, [False, True, False, False, True], [False] * 5])
+    kinds = np.array([0, 1, 1, 2, 1, 0, 1, 1, 1, 2, 1])
+    found = linear.sparing(precision, weight, bias, reach=needs)(x, kinds)
+    for row, kind in enumerate(kinds):
+        needed = np.repeat(needs[kind], kernels.BLOCK)[:300]
+        assert np.array_equal(found[row, :300][needed], whole[row][needed])
+
+
+def test_a_step_looks_at_nothing_that_may_not_stand(checkpoint):
+    """Whatever the logits of other blocks are, the poem and its probability are the same."""
+    chosen = sequences(checkpoint, 5)
+    expected = written(Runner(checkpoint, slots=8), chosen)
+    runner = Runner(checkpoint, slots=8)
+    step, rows = runner._step, runner._rows
+    assert isinstance(step, KernelStep)
+    needs = np.repeat(kernel_step.reach(rows.masks.numpy()), kernels.BLOCK, axis=1)
+    assert 0.2 < needs[3:].mean() < 0.8
+    for one in chosen:
+        runner.join(one)
+    for place in range(chosen[0].length):
+        logits = step.expect().copy()
+        masks = rows.numbers[: len(chosen), MASK + place].numpy()
+        logits[~needs[masks, : logits.shape[1]]] = np.nan
+        step.choose(logits)
+    assert [runner.words(row, chosen[0].length) for row in range(5)] == expected
+
+
 def test_what_this_machine_lacks_is_replaced_and_said(monkeypatch, capsys):
-    monkeypatch.setattr(linear, "available", lambda: (Precision.FP32,))
+    monkeypatch.setattr(linear, "_suits", lambda precision: False)
     assert linear.pick("int8", "cpu") is Precision.FP32
     assert "engine.precision" in capsys.readouterr().out
     assert linear.pick("auto", "cpu") is Precision.FP32
@@ -162,6 +221,20 @@ def test_a_recorded_step_writes_what_an_unrecorded_one_does(checkpoint):
     recorded = written(Runner(checkpoint, slots=8, device="cuda"), chosen)
     expected = written(by_torch(Runner(checkpoint, slots=8)), chosen)
     assert [one.indices for one in recorded] == [one.indices for one in expected]
+
+
+def test_rows_on_a_device_of_its_own_memory_give_the_same_poems(checkpoint, monkeypatch):
+    """What a GPU's rows do, but for the GPU: rows wait on the host, and are moved by torch."""
+    fields = {"opening": "月", "theme": "風雪", "form": FormName.QIJUE}
+    chosen = sequences(checkpoint, 5, **fields)
+    expected = written(by_torch(Runner(checkpoint, slots=8)), chosen)
+    monkeypatch.setattr("engine.rows.is_host", lambda device: False)
+    runner = Runner(checkpoint, slots=8)
+    assert all(isinstance(one, torch.Tensor) for one in runner._rows._row_wise)
+    runner._step = TensorStep(runner._folded, runner._rows)
+    assert written(runner, chosen) == expected
+    runner.leave(1)
+    assert runner.words(1, chosen[0].length) == expected[4]
 
 
 def test_rows_beyond_those_in_use_do_no_harm(checkpoint):

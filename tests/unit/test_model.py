@@ -68,6 +68,7 @@ def test_zeros_are_the_state_that_a_poem_begins_with_unless_told(cell):
 def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form, theme, tmp_path):
     """Whole-poem logits of what the runner wrote, told what it was told, add up to its logprob.
 
+    Probability is that among the characters that the rules admit.
     A poem on a theme begins with the state that the encoder makes of it.
     """
     checkpoint = small_checkpoint(tmp_path, cell)
@@ -103,6 +104,10 @@ def test_the_stepped_poem_has_the_probability_that_the_model_gives_it(cell, form
             state=state,
         )
     )
+    rhymes = torch.from_numpy(checkpoint.vocabulary.rhyme_table[RHYME_INDEX[sequence.plan.rhyme]])
+    for place, tone in enumerate(tones):
+        in_tone = torch.from_numpy(checkpoint.vocabulary.tone_table[tone])
+        logits[0, place, ~(rhymes if sequence.plan.rhymes_at(place) else in_tone)] = -torch.inf
     chosen = logits.log_softmax(-1).gather(2, tokens[..., None])[0, 1:, 0]  # 月 was given
     assert words.logprob == pytest.approx(float(chosen.sum()), abs=1e-3)
 

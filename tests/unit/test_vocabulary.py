@@ -1,5 +1,6 @@
 """The characters a model knows."""
 
+import numpy as np
 import pytest
 
 from engine.verse.tones import Tone
@@ -44,3 +45,13 @@ def test_a_vocabulary_is_read_one_character_a_line():
 def test_anything_else_is_refused(text):
     with pytest.raises(VocabularyError):
         Vocabulary.parse(text)
+
+
+def test_what_may_stand_in_the_same_places_stands_side_by_side():
+    vocabulary = Vocabulary("月東發山看風中髮春龘聽雨")
+    order = vocabulary.by_sound
+    assert sorted(order) == list(range(len(vocabulary)))
+    assert order[0] == UNKNOWN
+    for tone in vocabulary.tone_table[:, order]:
+        places = np.flatnonzero(tone)
+        assert len(places) == places[-1] - places[0] + 1 < len(order)
