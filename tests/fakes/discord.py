@@ -332,7 +332,7 @@ class FakeDiscord:
         if not resumable:
             self.sessions.clear()
 
-    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 30) -> None:
         """Wait until `condition` holds of this fake."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)

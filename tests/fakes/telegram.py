@@ -359,7 +359,7 @@ class FakeTelegram:
         self._next_update = max(self._next_update, update["update_id"] + 1)
         await self._tell()
 
-    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 30) -> None:
         """Wait until `condition` holds of this fake."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(poll: Callable[[], Awaitable[T]], *, within_s: float = 10.0) -> T:
+async def until(poll: Callable[[], Awaitable[T]], *, within_s: float = 30.0) -> T:
     """Ask again and again until the answer is true, and return it.
 
     Raises:

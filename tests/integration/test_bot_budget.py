@@ -30,15 +30,15 @@ async def sent(budget, chat="1", *, count, group=False):
 
 
 async def test_a_burst_goes_at_once_and_what_follows_at_the_pace(redis):
-    times = await sent(a_budget(redis, chat=Pace(every_ms=100, burst=3)), count=6)
-    assert times[2] < 0.1
-    assert all(times[n] >= (n - 2) * 0.1 - 0.005 for n in range(3, 6))
-    assert times[5] < 1
+    times = await sent(a_budget(redis, chat=Pace(every_ms=300, burst=3)), count=6)
+    assert times[2] < 0.3
+    assert all(times[n] >= (n - 2) * 0.3 - 0.01 for n in range(3, 6))
+    assert times[5] < 5
 
 
 async def test_the_pace_of_groups_holds_in_groups_only(redis):
     budget = a_budget(redis, group=Pace(every_ms=60_000, burst=1))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await sent(budget, "private", count=5)
         await sent(budget, "group", count=1, group=True)
     with pytest.raises(TimeoutError):
@@ -51,13 +51,13 @@ async def test_a_chat_that_waits_for_its_own_pace_delays_no_other(redis):
         redis, chat=Pace(every_ms=60_000, burst=1), everywhere=Pace(every_ms=50, burst=1)
     )
     await sent(budget, "busy", count=1)
-    waiting = [asyncio.create_task(sent(budget, "busy", count=1)) for _ in range(20)]
+    waiting = [asyncio.create_task(sent(budget, "busy", count=1)) for _ in range(100)]
     await asyncio.sleep(0.1)
     times = [(await sent(budget, f"{n}", count=1))[0] for n in range(5)]
     for task in waiting:
         task.cancel()
     # Each took its turn at once, and the busy one took none of what all share.
-    assert max(times) < 0.3
+    assert max(times) < 3
 
 
 async def test_several_processes_keep_one_pace(redis, valkey_url):
@@ -74,7 +74,7 @@ async def test_what_is_spared_for_messages_is_not_typed_away(redis):
     budget = a_budget(redis, chat=Pace(every_ms=60_000, burst=4))
     spent = [await budget.spare("1", group=False) for _ in range(4)]
     assert spent == [True, True, False, False]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await sent(budget, count=2)
     assert not await budget.spare("1", group=False)
 
@@ -90,13 +90,15 @@ async def test_nothing_is_spare_while_a_message_waits(redis):
 
 async def test_during_a_halt_nothing_goes_out_and_nothing_is_spent(redis):
     budget, halt = a_budget(redis), Halt(redis, PLATFORM)
-    await halt.hold(0.3)
+    began = time.monotonic()
+    await halt.hold(1)
     assert not await budget.spare("1", group=False)
     waiting = asyncio.create_task(sent(budget, count=1))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     assert not await redis.exists(keys.budget(PLATFORM))
-    assert (await waiting)[0] >= 0.29
+    await waiting
+    assert time.monotonic() - began >= 0.99
 
 
 async def test_a_halt_lasts_as_long_as_the_longest_that_was_asked_for(redis):
@@ -108,13 +110,13 @@ async def test_a_halt_lasts_as_long_as_the_longest_that_was_asked_for(redis):
     await halt.hold(0.25)
     await halt.hold(0.01)
     await waiting
-    assert 0.24 <= time.monotonic() - began < 1
+    assert 0.24 <= time.monotonic() - began < 5
 
 
 async def test_a_process_that_comes_later_keeps_the_halt(redis, valkey_url):
     await Halt(redis, PLATFORM).hold(30)
     other = connect(EngineSettings(redis_url=valkey_url))
-    assert 29 < await Halt(other, PLATFORM).left_s() <= 30
+    assert 20 < await Halt(other, PLATFORM).left_s() <= 30
     assert await Halt(other, "another platform").left_s() == 0
     await other.aclose()
 

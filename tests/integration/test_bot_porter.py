@@ -111,11 +111,11 @@ async def test_nobody_is_told_who_did_not_speak_or_is_not_served(voice, antholog
 
 
 async def test_where_the_platform_asks_to_wait_the_next_try_does(porter, voice):
-    voice.errors.append(NotShownError("too many requests", retry_after_s=0.05))
+    voice.errors.append(NotShownError("too many requests", retry_after_s=0.5))
     await porter.tell(line())
     await porter.tell(line())
     assert voice.said == []
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.6)
     await porter.tell(line())
     assert len(voice.said) == 1
 

@@ -62,7 +62,7 @@ async def test_outcomes_come_in_order_and_no_more_than_asked_for(
 
 
 async def test_a_waiting_client_gets_an_outcome_when_it_comes(redis: Redis, client: EngineClient):
-    waiting = asyncio.create_task(client.outcomes("bot", "one", wait_ms=1000))
+    waiting = asyncio.create_task(client.outcomes("bot", "one", wait_ms=10_000))
     await asyncio.sleep(0.02)
     await answer(redis, "a")
     [delivery] = await waiting
@@ -81,10 +81,10 @@ async def test_a_client_that_knows_the_end_of_its_replies_misses_nothing(
         told = [
             delivery.outcome.job_id
             for _ in range(3)
-            for delivery in await client.outcomes("bot", "one", count=2, wait_ms=1000)
+            for delivery in await client.outcomes("bot", "one", count=2, wait_ms=10_000)
         ]
         assert told == names
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 9
 
 
 async def test_what_a_dead_consumer_had_in_hand_is_given_out_again(

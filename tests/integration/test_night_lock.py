@@ -43,9 +43,9 @@ async def test_numbers_go_on_above_what_the_registry_knows_where_redis_was_empti
 
 
 async def test_the_heartbeat_keeps_the_lock_beyond_its_time(redis):
-    async with holding(redis, lock_ms=200) as hold:
+    async with holding(redis, lock_ms=1000) as hold:
         for _ in range(5):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
             with pytest.raises(NoLockError):
                 async with holding(redis):
                     pass

@@ -124,13 +124,13 @@ async def test_no_more_is_taken_than_asked_for(client: EngineClient, queue: Queu
 async def test_a_waiting_worker_gets_a_job_when_it_comes(
     client: EngineClient, queue: Queue, lane: Lane
 ):
-    waiting = asyncio.create_task(queue.take(4, wait_ms=1000))
+    waiting = asyncio.create_task(queue.take(4, wait_ms=10_000))
     await asyncio.sleep(0)
     await client.put(a_job("a", lane=lane))
     began = time.monotonic()
     [lease] = await waiting
     assert lease.job.id == "a"
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("recover_every_ms", [0, 60_000])
@@ -144,9 +144,9 @@ async def test_jobs_behind_cancelled_ones_are_not_waited_for(
         await client.cancel(f"{number}")
     await client.put(a_job("wanted"))
     began = time.monotonic()
-    [lease] = await queue.take(2, wait_ms=1000)
+    [lease] = await queue.take(2, wait_ms=10_000)
     assert lease.job.id == "wanted"
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 async def test_a_worker_that_knows_its_lanes_ends_misses_nothing(
@@ -159,9 +159,9 @@ async def test_a_worker_that_knows_its_lanes_ends_misses_nothing(
         for name in names:
             await client.put(a_job(name, lane=Lane(name.split(":")[1])))
         began = time.monotonic()
-        taken = [lease.job.id for _ in range(3) for lease in await queue.take(2, wait_ms=1000)]
+        taken = [lease.job.id for _ in range(3) for lease in await queue.take(2, wait_ms=10_000)]
         assert taken == names
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 9
 
 
 async def test_after_a_suspect_the_others_come_at_once(client: EngineClient, redis: Redis):
@@ -174,14 +174,14 @@ async def test_after_a_suspect_the_others_come_at_once(client: EngineClient, red
     assert suspect.suspect
     await worker.finish(suspect, a_poem(suspect.job))
     began = time.monotonic()
-    assert [lease.job.id for lease in await worker.take(5, wait_ms=1000)] == ["next"]
-    assert time.monotonic() - began < 0.5
+    assert [lease.job.id for lease in await worker.take(5, wait_ms=10_000)] == ["next"]
+    assert time.monotonic() - began < 5
 
 
 async def test_waiting_ends_when_nothing_comes(queue: Queue):
     began = time.monotonic()
     assert await queue.take(4, wait_ms=50) == []
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 async def test_two_workers_never_get_the_same_job(redis: Redis, client: EngineClient):
@@ -506,7 +506,7 @@ async def test_a_worker_that_waits_survives_the_emptying(
     await client.put(a_job("before"))
     [lease] = await queue.take(1)
     await queue.finish(lease, a_poem(lease.job))
-    waiting = asyncio.create_task(queue.take(1, wait_ms=1000))
+    waiting = asyncio.create_task(queue.take(1, wait_ms=10_000))
     await asyncio.sleep(0.05)
     await forget_everything(redis)
     await client.put(a_job("after"))
