@@ -241,12 +241,13 @@ class Engine:
             self._ready.clear()
             await self._ready.wait()
             return
+        # One that is found unwanted while it is answered stays answered.
+        unwanted = [held for held in ended if held.unwanted]
         await self._answer([held for held in ended if not held.unwanted])
-        for held in ended:
-            if held.unwanted:
-                await self.queue.drop(held.lease)
-                self._note(replace(held, outcome=None))
-                self._forget(held)
+        for held in unwanted:
+            await self.queue.drop(held.lease)
+            self._note(replace(held, outcome=None))
+            self._forget(held)
 
     async def _answer(self, ended: list[_Held]) -> None:
         """Send outcomes to their clients, in one round trip."""

@@ -350,6 +350,18 @@ async def test_poems_are_written_while_redis_takes_its_time_and_then_go_together
     assert others == [6 - first]
 
 
+async def test_one_that_is_cancelled_while_redis_is_told_of_it_ends_once(redis, champions):
+    client, queue = EngineClient(redis), _Slow(redis, worker="w")
+    async with serving_queue(queue, champions, slots=2) as engine:
+        await client.put(job(1))
+        await until(lambda: is_true(queue.batches == [1]))
+        await client.cancel("test:1")
+        await until(lambda: is_true(engine._jobs["test:1"].unwanted))
+        queue.go.set()
+        await client.put(job(2))
+        assert isinstance((await collect(client, 2))["test:2"], Poem)
+
+
 async def test_an_error_in_a_step_ends_the_engine_and_the_jobs_come_back(
     redis, champions, monkeypatch
 ):
