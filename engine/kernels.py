@@ -243,22 +243,25 @@ def tell_kinds(count: Any, numbers: Any, kinds: Any) -> None:
         kinds[row] = numbers[row, MASK + numbers[row, POSITION]]
 
 
+@_inlined
+def _span(piece: Any, most: Any) -> Any:
+    """The characters of a piece, of which `most` are: the first, and the one behind the last.
+
+    Without a sign, as all that counts characters here: for an index that might count from the end
+    LLVM fetches numbers one by one.
+    """
+    return np.uintp(piece[0] * BLOCK), np.uintp(min(piece[1] * BLOCK, most))
+
+
 @loop("reassoc")
-def _admit_some(logits: Any, bias: Any, mask: Any, choices: Any) -> Any:
-    total = _f32(0.0)
-    for v in range(len(mask)):
-        total += logits[v]
-        choices[v] = logits[v] + bias[v] if mask[v] else _f32(-np.inf)
-    return total
-
-
-@loop()
 def _admit(logits: Any, bias: Any, mask: Any, pieces: Any, choices: Any) -> Any:
     """Logits with their bias where `mask` admits a character, else -inf; the sum of the logits."""
     total = _f32(0.0)
-    for first, end in pieces:
-        its = slice(first * BLOCK, min(end * BLOCK, len(mask)))
-        total += _admit_some(logits[its], bias[its], mask[its], choices[its])
+    for part in range(len(pieces)):
+        first, end = _span(pieces[part], len(mask))
+        for v in range(first, end):
+            total += logits[v]
+            choices[v] = logits[v] + bias[v] if mask[v] else _f32(-np.inf)
     return total
 
 
@@ -272,39 +275,29 @@ def _ordered(bits: Any) -> Any:
 
 
 @loop()
-def _top(choices: Any) -> Any:
-    bits, top = choices.view(np.int32), np.int32(-(2**31))
-    for v in range(BLOCK):
-        top = max(top, _ordered(bits[v]))
-    return _ordered(top).view(np.float32)
-
-
-@loop()
 def _tops(choices: Any, pieces: Any, tops: Any) -> Any:
     """The greatest number of each block, -inf outside the pieces, and of all."""
-    tops[:], best = -np.inf, _f32(-np.inf)
-    for first, end in pieces:
-        for block in range(first, end):
-            tops[block] = _top(choices[block * BLOCK : (block + 1) * BLOCK])
-            best = max(best, tops[block])
-    return best
+    least = np.int32(-(2**31))
+    bits, best = choices.view(np.int32), least
+    tops[:] = -np.inf
+    for part in range(len(pieces)):
+        for block in range(np.uintp(pieces[part, 0]), np.uintp(pieces[part, 1])):
+            first, top = block * np.uintp(BLOCK), least
+            for v in range(first, first + np.uintp(BLOCK)):
+                top = max(top, _ordered(bits[v]))
+            tops[block] = _ordered(top).view(np.float32)
+            best = max(best, top)
+    return _ordered(best).view(np.float32) if best > least else _f32(-np.inf)
 
 
 @loop("reassoc")
-def _mass_of_some(logits: Any, mask: Any, shift: Any) -> Any:
-    total = _f32(0.0)
-    for v in range(len(mask)):
-        total += _exp(logits[v] - shift if mask[v] else _f32(-np.inf))
-    return total
-
-
-@loop()
 def _mass(logits: Any, mask: Any, pieces: Any, shift: Any) -> Any:
     """The sum of e^(logit - shift) over what `mask` admits."""
     total = _f32(0.0)
-    for first, end in pieces:
-        its = slice(first * BLOCK, min(end * BLOCK, len(mask)))
-        total += _mass_of_some(logits[its], mask[its], shift)
+    for part in range(len(pieces)):
+        first, end = _span(pieces[part], len(mask))
+        for v in range(first, end):
+            total += _exp(logits[v] - shift if mask[v] else _f32(-np.inf))
     return total
 
 
@@ -317,17 +310,18 @@ def _draw(choices: Any, tops: Any, best: Any, temperature: Any, uniform: Any) ->
     least = best + temperature * _f32(math.log(MIN_P))
     likely, masses = np.empty(len(choices), np.int64), np.empty(len(choices))
     count, mass = 0, 0.0
-    for block in range(len(tops)):
+    for block in range(np.uintp(len(tops))):
         if tops[block] >= least:
-            for v in range(block * BLOCK, (block + 1) * BLOCK):
+            first = block * np.uintp(BLOCK)
+            for v in range(first, first + np.uintp(BLOCK)):
                 if choices[v] >= least:
                     mass += math.exp((choices[v] - best) / temperature)
                     likely[count], masses[count] = v, mass
                     count += 1
     if count == 0:
         return np.int64(0)
-    first = np.searchsorted(masses[:count], uniform * mass, side="right")
-    return likely[min(first, count - 1)]
+    which = np.searchsorted(masses[:count], uniform * mass, side="right")
+    return likely[min(which, count - 1)]
 
 
 @loop("reassoc")
@@ -413,9 +407,10 @@ def choose(
 @loop()
 def levels(x: Any, most: Any, levels: Any) -> None:
     """Numbers from -1 to 1 as 128 - most to 128 + most, u8, (B, K) to the same."""
+    of_one = _f32(most)
     for row in range(x.shape[0]):
         for j in range(x.shape[1]):
-            levels[row, j] = np.uint8(np.int32(x[row, j] * most + _f32(128.5)))
+            levels[row, j] = np.uint8(np.int32(x[row, j] * of_one + _f32(128.5)))
 
 
 @loop()
@@ -432,7 +427,7 @@ def row_levels(x: Any, most: Any, levels: Any, worth: Any) -> None:
     """The same for any numbers, with what a level of each row is worth, (B,)."""
     for row in range(x.shape[0]):
         largest = _largest(x[row])
-        worth[row], of_one = largest / most, most / largest
+        worth[row], of_one = largest / _f32(most), _f32(most) / largest
         for j in range(x.shape[1]):
             levels[row, j] = np.uint8(np.int32(x[row, j] * of_one + _f32(128.5)))
 
