@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import matplotlib as mpl
@@ -11,26 +12,38 @@ from matplotlib.figure import Figure
 Course = Sequence[Mapping[str, Any]]
 """The figures of every night of one arm, the start first."""
 
+Courses = Mapping[str, Sequence[Course]]
+"""By the titles of arms their courses, one with each crowd of readers, all of as many nights."""
+
 Ends = Mapping[str, Mapping[str, float]]
-"""The figures of an arm's first and last champion, by its id."""
+"""The figures of a course's first and last champion, by its id."""
 
 _COLOURS = ("tab:red", "tab:orange", "tab:gray", "tab:blue")
 
 
-def draw_learning(courses: Mapping[str, Course], path: Path) -> None:
-    """Draw how many poems are liked, how varied they are and what the language costs, as SVG."""
+def draw_learning(courses: Courses, path: Path) -> None:
+    """Draw how many poems are liked, how varied they are and what the language costs, as SVG.
+
+    Thick is the mean of an arm's crowds, thin each of them.
+    """
     figure = Figure(figsize=(8, 7), layout="constrained")
     rows = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
-    for (title, course), colour in zip(courses.items(), _COLOURS, strict=False):
-        nights = [one["night"] for one in course]
-        start = course[0]
-        series = (
-            [100 * one["liked"] for one in course],
-            [one["distinct_2"] / start["distinct_2"] for one in course],
-            [one["perplexity"] / start["perplexity"] for one in course],
-        )
-        for axes, values in zip(rows, series, strict=True):
-            axes.plot(nights, values, color=colour, label=title)
+    for (title, its), colour in zip(courses.items(), _COLOURS, strict=False):
+        nights = [one["night"] for one in its[0]]
+        series = [
+            (
+                [100 * one["liked"] for one in course],
+                [one["distinct_2"] / course[0]["distinct_2"] for one in course],
+                [one["perplexity"] / course[0]["perplexity"] for one in course],
+            )
+            for course in its
+        ]
+        for axes, values in zip(rows, zip(*series, strict=True), strict=True):
+            axes.plot(
+                nights, list(map(fmean, zip(*values, strict=True))), color=colour, label=title
+            )
+            for one in values if len(values) > 1 else ():
+                axes.plot(nights, one, color=colour, linewidth=0.5, alpha=0.5)
     labels = (
         "liked by the hidden tastes, %",
         "distinct-2, to the start",
@@ -107,24 +120,43 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def learning_table(courses: Mapping[str, Course], ends: Mapping[str, Ends]) -> str:
-    """The start and the end of every arm, in Markdown.
+def learning_table(courses: Courses, ends: Mapping[str, Sequence[Ends]]) -> str:
+    """The start and the end of every arm, and the mean of its last two thirds, in Markdown.
 
-    What was liked, and how varied it was, is of more poems than are written after each night.
+    What was liked at the ends, and how varied it was, is of more poems than are written after each
+    night. Of several crowds it is the mean, with its standard error.
     """
-    head = "| arm | liked at the start | at the end | the most it fell in a night | distinct-2 | "
-    lines = [head + "perplexity |", "|---|---|---|---|---|---|"]
-    for title, course in courses.items():
-        first, last = course[0], course[-1]
-        start, end = (ends[title][one["champion"]] for one in (first, last))
-        falls = [one["liked"] - other["liked"] for one, other in pairwise(course)]
-        lines.append(
-            f"| {title} | {_share(start)} | {_share(end)} | {100 * max([0.0, *falls]):.1f} points "
-            f"| {end['distinct_2'] / start['distinct_2']:.3f} × "
-            f"| {last['perplexity'] / first['perplexity']:.3f} × |"
-        )
+    nights = len(next(iter(courses.values()))[0]) - 1
+    settled = nights // 3 + 1
+    heads = [
+        *("arm", "crowds", "liked at the start", f"nights {settled} to {nights}", "at the end"),
+        *("the most it fell in a night", "distinct-2", "perplexity"),
+    ]
+    lines = ["".join(f"| {head} " for head in heads) + "|", "|---" * len(heads) + "|"]
+    for title, its in courses.items():
+        pairs = [
+            (of[course[0]["champion"]], of[course[-1]["champion"]])
+            for course, of in zip(its, ends[title], strict=True)
+        ]
+        later = [fmean(night["liked"] for night in course[settled:]) for course in its]
+        falls = [one["liked"] - other["liked"] for course in its for one, other in pairwise(course)]
+        variety = [end["distinct_2"] / start["distinct_2"] for start, end in pairs]
+        cost = [course[-1]["perplexity"] / course[0]["perplexity"] for course in its]
+        cells = [
+            title,
+            str(len(its)),
+            f"{100 * fmean(start['liked'] for start, _ in pairs):.1f} %",
+            _share(later, error=None),
+            _share([end["liked"] for _, end in pairs], error=pairs[0][1]["error"]),
+            f"{100 * max([0.0, *falls]):.1f} points",
+            f"{fmean(variety):.3f} ×",
+            f"{fmean(cost):.3f} ×",
+        ]
+        lines.append("".join(f"| {cell} " for cell in cells) + "|")
     return "\n".join(lines)
 
 
-def _share(of: Mapping[str, float]) -> str:
-    return f"{100 * of['liked']:.1f} ± {100 * of['error']:.1f} %"
+def _share(of: Sequence[float], *, error: float | None) -> str:
+    """The mean, and its standard error: that between several, or of the only one."""
+    several = stdev(of) / len(of) ** 0.5 if len(of) > 1 else error
+    return f"{100 * fmean(of):.1f} " + ("%" if several is None else f"± {100 * several:.1f} %")

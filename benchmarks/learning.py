@@ -8,14 +8,16 @@ nothing: its weights are trained as often, on the corpus alone.
 
     python -m benchmarks.learning --data .pack/dataset.npz
 
-runs all arms, two at a time, and goes on where it was stopped; the picture and the table come last.
+runs all arms, two at a time, and goes on where it was stopped; picture and table come last. With
+`--crowds 5` it does so for five crowds of readers, which tells what they teach from chance.
 """
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
@@ -338,10 +340,12 @@ def _no_guard() -> None:
     """Nobody else is at work in a simulation."""
 
 
-def run(name: str, *, scale: Scale, cell: Cell, data: Path, folder: Path) -> State:
-    """One arm, on one core."""
+def run(which: tuple[str, int], *, scale: Scale, cell: Cell, data: Path, folder: Path) -> State:
+    """One arm with one crowd, on one core."""
     torch.set_num_threads(1)
-    return Course(ARMS[name], scale, cell, Dataset.load(data), folder / name).run()
+    name, crowd = which
+    home = folder / f"{crowd}" / name
+    return Course(ARMS[name], replace(scale, crowd=crowd), cell, Dataset.load(data), home).run()
 
 
 def main(
@@ -358,13 +362,13 @@ def main(
     ),
     arms: Annotated[list[str] | None, typer.Option("--arm", help="Only these arms.")] = None,
     ends: Annotated[int, typer.Option(min=2, help="Poems to measure both ends by.")] = 1000,
-    crowd: Annotated[int, typer.Option(min=0, help="Another number, other readers.")] = 0,
+    crowds: Annotated[int, typer.Option(min=1, help="Of other readers and other chance.")] = 1,
     state: Annotated[Path | None, typer.Option(help="Where the courses are kept.")] = None,
     again: Annotated[bool, typer.Option(help="Forget what was run before.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Arms side by side.")] = 2,
 ) -> None:
     """Run every arm and print what came of it."""
-    folder = state or load_settings(BenchmarkSettings).state_folder / f"learning-{crowd}"
+    folder = state or load_settings(BenchmarkSettings).state_folder / "learning"
     if again:
         shutil.rmtree(folder, ignore_errors=True)
     scale = Scale(
@@ -375,16 +379,22 @@ def main(
         favourites=favourites,
         counted=counted,
         ends=ends,
-        crowd=crowd,
     )
-    names = arms or list(ARMS)
+    # Who hears nobody is the same with every crowd.
+    which = [
+        (name, crowd)
+        for crowd in range(crowds)
+        for name in arms or ARMS
+        if ARMS[name].learns or crowd == 0
+    ]
     course = partial(run, scale=scale, cell=cell, data=data, folder=folder)
+    found: defaultdict[str, list[State]] = defaultdict(list)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        found = dict(zip(names, pool.map(course, names), strict=True))
-    titles = {ARMS[name].title: state for name, state in found.items()}
-    nights_of = {title: state.nights for title, state in titles.items()}
+        for (name, _), state_of in zip(which, pool.map(course, which), strict=True):
+            found[ARMS[name].title].append(state_of)
+    nights_of = {title: [one.nights for one in its] for title, its in found.items()}
     draw_learning(nights_of, folder / "learning.svg")
-    typer.echo(learning_table(nights_of, {title: state.ends for title, state in titles.items()}))
+    typer.echo(learning_table(nights_of, {t: [one.ends for one in of] for t, of in found.items()}))
     typer.echo(f"\n{folder / 'learning.svg'}", err=True)
 
 

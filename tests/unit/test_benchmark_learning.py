@@ -1,5 +1,6 @@
 """The simulation of learning: its readers, and a night or two on a tiny model."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -62,11 +63,22 @@ def test_a_course_learns_goes_on_where_it_was_and_is_drawn(tmp_path):
     assert {night["champion"] for night in (nights[0], nights[-1])} <= set(ended.ends)
     assert all(end["poems"] == 6 for end in ended.ends.values())
     assert len(again.state.ratings) == 96
-    draw_learning({"learning": nights}, tmp_path / "learning.svg")
+    draw_learning({"learning": [nights, nights]}, tmp_path / "learning.svg")
     assert (tmp_path / "learning.svg").read_text(encoding="utf-8").startswith("<?xml")
-    table = learning_table({"learning": nights}, {"learning": ended.ends})
+    table = learning_table({"learning": [nights]}, {"learning": [ended.ends]})
     assert table.count("\n") == 2
-    assert table.count("±") == 2
+    assert table.count("±") == 1
+    of_two = learning_table({"learning": [nights] * 2}, {"learning": [ended.ends] * 2})
+    assert of_two.splitlines()[-1].startswith("| learning | 2 |")
+    assert of_two.count("± 0.0 %") == 2
+
+
+def test_other_crowds_are_other_readers_and_each_is_always_the_same(tmp_path):
+    first, second, again = (
+        Course(ARMS["learning"], replace(SCALE, crowd=crowd), Cell.GRU, small_dataset(), tmp_path)
+        for crowd in (0, 1, 1)
+    )
+    assert first.readers != second.readers == again.readers
 
 
 def test_the_control_hears_no_reader(tmp_path):
