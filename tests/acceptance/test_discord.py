@@ -70,7 +70,8 @@ async def test_one_command_with_a_token_is_a_whole_discord_bot(fake, tmp_path):
         await fake.until(lambda: len(fake.sent) >= len(asked), timeout_s=40)
         for one, (name, part) in asked.items():
             [answer] = fake.answers(one)
-            assert part in answer.text
+            # Whether /mine finds the poem that was asked for just before is chance.
+            assert part.lower() in answer.text.lower()
             if name == "poem":
                 assert check(poem_in(answer.text), opening="月").ok
             if name == "acrostic":
