@@ -224,23 +224,31 @@ local function room(pace_key, ahead, cap, now, deadline_ms)
   return ahead < cap and (takes_ms < 0 or now + takes_ms < deadline_ms), takes_ms
 end
 
+-- How many entries a stream has. What a run drops is there until its end.
+local lengths = {}
+
+local function length(stream)
+  lengths[stream] = lengths[stream] or redis.call('XLEN', stream)
+  return lengths[stream]
+end
+
 local verbs = {}
 
 -- KEYS: lane's stream, job, lane's pace, then for each quota its running and its admitted jobs.
 -- ARGV: cap, job id, client, job, Unix ms when it is lost if it has not ended, quotas
 -- (JSON): a list of {in_flight, rates: a list of {count, window_ms}}; an in_flight of 0 is no limit.
--- Returns {status, ...}: {'accepted', position in the lane}, {'duplicate'} for one admitted before,
--- {'limited', quota, rate or 0 where too many run, ms}, {'full', position it would have had, ms that
--- this takes or -1 where nobody knows}: the lane is, or it would be too late for the job. Only a job
--- that is accepted counts anywhere.
+-- Returns its position in the lane where it is accepted. Else {status, ...}: {'duplicate'} for one
+-- admitted before, {'limited', quota, rate or 0 where too many run, ms}, {'full', position it would
+-- have had, ms that this takes or -1 where nobody knows}: the lane is, or it would be too late for
+-- the job. Only a job that is accepted counts anywhere.
 -- Whatever may refuse a job is asked in here, or two requests could slip through.
 function verbs.put(keys, args)
   local stream, job_key, pace_key = keys[1], keys[2], keys[3]
   local cap, id, client, job, deadline_ms, quotas = unpack(args)
   local quota_keys, now = {unpack(keys, 4)}, now_ms()
-  quotas = cjson.decode(quotas)
+  quotas = quotas == '[]' and {} or cjson.decode(quotas)
   -- One that was admitted before is no new job, whatever would refuse that.
-  local limit, ahead = refusal(quota_keys, quotas, now), redis.call('XLEN', stream)
+  local limit, ahead = refusal(quota_keys, quotas, now), length(stream)
   local has_room, takes_ms = room(pace_key, ahead, tonumber(cap), now, tonumber(deadline_ms))
   if (limit or not has_room) and redis.call('EXISTS', job_key) == 0 then
     return limit and {'limited', unpack(limit)} or {'full', ahead + 1, takes_ms}
@@ -250,7 +258,8 @@ function verbs.put(keys, args)
   end
   local fields = book(quota_keys, quotas, now, id, deadline_ms)
   redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job, unpack(fields))
-  return {'accepted', ahead + 1}
+  lengths[stream] = ahead + 1
+  return ahead + 1
 end
 
 -- KEYS: lanes' streams, the first served first.
@@ -373,12 +382,13 @@ function verbs.revive(keys, args)
     return 'gone'
   elseif redis.call('GET', job_key) == 'waiting' then
     return 'waiting'
-  elseif redis.call('XLEN', stream) >= tonumber(cap) then
+  elseif length(stream) >= tonumber(cap) then
     return 'full'
   end
   redis.call('SET', job_key, 'waiting', 'EX', JOB_TTL_S)
   redis.call('DEL', cancel_key)
   redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job)
+  lengths[stream] = lengths[stream] + 1
   redis.call('XDEL', dead, entry_id)
   return 'revived'
 end
@@ -407,12 +417,20 @@ function verbs.collect(keys, args)
   return entries
 end
 
--- KEYS: replies. ARGV: entry's id. The client has dealt with it.
+-- KEYS: replies. ARGV: entries' ids. The client has dealt with them.
 function verbs.forget(keys, args)
-  drop(keys[1], args[1], '', {}, 1)
+  for i = 1, #args do
+    drop(keys[1], args[i], '', {}, 1)
+  end
 end
 
+-- What `unpack` takes at once is limited.
+local MOST_UNPACKED = 1000
+
 local function part(list, first, length)
+  if length <= MOST_UNPACKED then
+    return {unpack(list, first, first + length - 1)}
+  end
   local found = {}
   for i = 1, length do
     found[i] = list[first + i - 1]

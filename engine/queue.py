@@ -146,8 +146,10 @@ def _limits(quota: Quota) -> dict[str, Any]:
     return {"in_flight": quota.in_flight, "rates": rates}
 
 
-def admission(reply: list[Any], quotas: Sequence[Quota] = ()) -> Admission:
+def admission(reply: int | list[Any], quotas: Sequence[Quota] = ()) -> Admission:
     """What the script replied to a `put_call` with these quotas."""
+    if isinstance(reply, int):
+        return Admission(status=Admitted.ACCEPTED, position=reply)
     status, numbers = Admitted(reply[0].decode()), reply[1:]
     if status is Admitted.LIMITED:
         which, rate, wait_ms = numbers
@@ -157,7 +159,7 @@ def admission(reply: list[Any], quotas: Sequence[Quota] = ()) -> Admission:
         position, wait_ms = numbers
         retry_after_s = wait_ms / 1000 if wait_ms >= 0 else None
         return Admission(status=status, position=position, retry_after_s=retry_after_s)
-    return Admission(status=status, position=numbers[0] if numbers else 0)
+    return Admission(status=status)
 
 
 def _limit(quota: Quota, rate: int) -> Limit:

@@ -30,7 +30,8 @@ RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL'
 """A script that gives up what is held. KEYS: what is held. ARGV: its holder."""
 
 _TOLD = ("GROUP", "JOB_TTL_S", "REPLIES_TTL_S", "PACE_TTL_S", "DEAD_LENGTH")
-_HEAD = "".join(f"local {name} = {json.dumps(getattr(keys, name))}\n" for name in _TOLD)
+# As text: a command's words are, and Lua is slow to turn numbers into them.
+_HEAD = "".join(f"local {name} = {json.dumps(str(getattr(keys, name)))}\n" for name in _TOLD)
 _SOURCE = _HEAD + (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 
 Key = str | bytes
@@ -45,6 +46,22 @@ class Call(NamedTuple):
     """The keys that it is about."""
     args: Sequence[Key | int] = ()
     """What else it is told."""
+
+
+_TAKES_MANY = frozenset({"forget"})
+"""Verbs that do for each of their arguments what they do for one, and reply nothing."""
+
+
+def _fold(calls: Sequence[Call]) -> list[tuple[Call, int]]:
+    """Calls in their order, those that may be made in one as one, and how many each stands for."""
+    folded: list[tuple[Call, int]] = []
+    for call in calls:
+        last, many = folded[-1] if folded else (None, 0)
+        if last and call.verb in _TAKES_MANY and call[:2] == last[:2]:
+            folded[-1] = (last._replace(args=(*last.args, *call.args)), many + 1)
+        else:
+            folded.append((call, 1))
+    return folded
 
 
 class Script:
@@ -104,12 +121,15 @@ class Script:
 
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
         """One run: the reply to each call, or the error that it met."""
-        names = [key for call in calls for key in call.keys]
+        folded = _fold(calls)
+        names = [key for call, _ in folded for key in call.keys]
         args: list[Any] = []
-        for call in calls:
+        for call, _ in folded:
             args += (call.verb, len(call.keys), len(call.args), *call.args)
         replies: list[Any] = await self._run_once(keys=names, args=args)
-        return replies
+        return [
+            reply for (_, many), reply in zip(folded, replies, strict=True) for _ in range(many)
+        ]
 
     async def _run_shared(self) -> None:
         """Run what waits until nothing does."""

@@ -52,6 +52,23 @@ async def test_puts_that_come_together_share_runs_and_each_gets_its_own_answer(
     assert made[0] <= 4
 
 
+async def test_what_is_forgotten_together_is_one_call_and_everybody_hears_of_it(
+    redis: Redis, client: EngineClient
+):
+    queue = Queue(redis, worker="w")
+    for name in "abc":
+        await client.put(a_job(name))
+    await queue.finish_all([(lease, a_poem(lease.job)) for lease in await queue.take(3)])
+    deliveries = await client.outcomes("bot", "reader")
+    assert len(deliveries) == 3
+    replies = keys.replies("bot")
+    script = Script(redis, makes_room=True)
+    calls = [Call(verb="forget", keys=[replies], args=[one.entry]) for one in deliveries]
+    lease_of = Call(verb="collect", keys=[replies], args=["reader", 1, 60_000, 0])
+    assert await script.run([*calls[:2], lease_of, calls[2]]) == [None, None, [], None]
+    assert await redis.xlen(replies) == 0
+
+
 async def test_a_put_that_comes_alone_is_a_run_of_its_own(redis: Redis, client: EngineClient):
     await warm(client)
     for number in range(3):
