@@ -120,12 +120,12 @@ async def test_fault_22_what_two_people_cancel_and_ask_never_reaches_the_other(r
     # Whoever Redis does not answer in time is told so, which is no wrong reply.
     failed = [result for result in told if isinstance(result, Exception)]
     assert all(isinstance(error, EngineUnavailableError) for error in failed)
-    assert cancelled > REQUESTS / 5
+    assert cancelled > REQUESTS / 10
     assert len(shown) > REQUESTS / 2
 
 
 async def ask_and_cancel(engine, redis, chance):
-    """Have both people ask many things, and half of them go before the answer comes."""
+    """Have both people ask many things, and many of them go before the answer comes."""
 
     async def ask(number, person):
         mine = f"{person} {number}".encode()
@@ -137,15 +137,18 @@ async def ask_and_cancel(engine, redis, chance):
         right = echoes == [mine, mine, mine[::-1]]
         return None if right and admission.status is Admitted.ACCEPTED else WRONG
 
-    told = []
+    told, loop, took_s = [], asyncio.get_running_loop(), 0.01
     for start in range(0, REQUESTS, 50):
+        began_s = loop.time()
         tasks = [
             asyncio.create_task(ask(number, chance.choice(list(PEOPLE))))
             for number in range(start, start + 50)
         ]
         for task in chance.sample(tasks, 25):
-            asyncio.get_running_loop().call_later(chance.random() / 40, task.cancel)
+            # At any moment of what all of them took before, however fast the machine is.
+            loop.call_later(chance.random() * took_s, task.cancel)
         told += await asyncio.gather(*tasks, return_exceptions=True)
+        took_s = loop.time() - began_s
     return told
 
 
