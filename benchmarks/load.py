@@ -310,11 +310,13 @@ def measure(
     """Every figure, shown as it is found."""
     served = ways(checkpoint, slots=slots, candidates=candidates, precision=precision)
     continuous = served[0]
-    parts = shares(continuous.writer, seconds=seconds)
     full_ms = full_step_ms(continuous.writer)
     bound_ms = max(BOUND_MS, traffic.LONGEST * full_ms / LONGEST_SHARE)
     seconds = max(seconds, ROUNDS * traffic.LONGEST * full_ms / 1000)
     most = {way.name: capacity(way, seconds=seconds) for way in served}
+    # Not first: the first steps load what was compiled.
+    parts = shares(continuous.writer, seconds=seconds)
+    _empty(continuous.writer)
     whole = most[continuous.name]
     empty_ms = alone(continuous, poems=max(2, round(LOADS[0] * whole * seconds)))
     _out.print(
