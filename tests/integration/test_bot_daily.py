@@ -74,7 +74,8 @@ async def settled(anthology, redis):
 
     async def empty():
         due = await anthology.schedules.due(PLATFORM, datetime.now(UTC), 1)
-        left = [await redis.xlen(key) for key in (keys.outbox(PLATFORM), "yuefu:jobs:bulk")]
+        ways = ("yuefu:jobs:bulk", f"yuefu:replies:{PLATFORM}", keys.outbox(PLATFORM))
+        left = [await redis.xlen(key) for key in ways]
         return not due and not any(left)
 
     await until(empty, within_s=30)
