@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from engine.client import connect
 from engine.settings import EngineSettings
+from tests.fakes.threads import outlives_no_loop  # noqa: F401  # a fixture of all tests here
 from tests.fakes.valkey import OwnValkey
 
 

@@ -1,8 +1,6 @@
 """What tests of the bot on Telegram share: a platform, settings, an engine, and the bot itself."""
 
-import threading
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,21 +11,7 @@ from bot.settings import BotSettings
 from tests.fakes.bot import serving
 from tests.fakes.engine import FakeEngine, fake_engine
 from tests.fakes.telegram import TOKEN, FakeTelegram
-from tests.fakes.waiting import until
-
-
-@pytest.fixture(autouse=True)
-async def no_database_speaks_to_a_closed_loop() -> AsyncIterator[None]:
-    """SQLite works in threads, which go on where a test cancels whoever waits for one."""
-    before = {*threading.enumerate()}
-    yield
-
-    async def all_ended() -> bool:
-        since = {*threading.enumerate()} - before
-        return not any("_connection_worker_thread" in thread.name for thread in since)
-
-    with suppress(TimeoutError):
-        await until(all_ended, within_s=5)
+from tests.fakes.threads import outlives_no_loop  # noqa: F401  # a fixture of all tests here
 
 
 @pytest.fixture
