@@ -46,8 +46,8 @@ def draw_learning(courses: Courses, path: Path) -> None:
                 axes.plot(nights, one, color=colour, linewidth=0.5, alpha=0.5)
     labels = (
         "liked by the hidden tastes, %",
-        "distinct-2, to the start",
-        "perplexity, to the start",
+        "distinct-2, ×",
+        "perplexity, ×",
     )
     for axes, label in zip(rows, labels, strict=True):
         axes.set(ylabel=label)
