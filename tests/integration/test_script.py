@@ -52,7 +52,7 @@ async def test_puts_that_come_together_share_runs_and_each_gets_its_own_answer(
     assert made[0] <= 4
 
 
-async def test_what_is_forgotten_together_is_one_call_and_everybody_hears_of_it(
+async def test_what_is_forgotten_together_and_apart_is_gone_and_everybody_hears_of_it(
     redis: Redis, client: EngineClient
 ):
     queue = Queue(redis, worker="w")
@@ -64,8 +64,8 @@ async def test_what_is_forgotten_together_is_one_call_and_everybody_hears_of_it(
     replies = keys.replies("bot")
     script = Script(redis, makes_room=True)
     calls = [Call(verb="forget", keys=[replies], args=[one.entry]) for one in deliveries]
-    lease_of = Call(verb="collect", keys=[replies], args=["reader", 1, 60_000, 0])
-    assert await script.run([*calls[:2], lease_of, calls[2]]) == [None, None, [], None]
+    look = Call(verb="collect", keys=[replies], args=["reader", 1, 60_000, 0])
+    assert await script.run([*calls[:2], look, calls[2]]) == [None, None, [], None]
     assert await redis.xlen(replies) == 0
 
 
