@@ -17,7 +17,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
@@ -100,9 +100,6 @@ class Scale:
     """Poems by which it is told what a challenger writes too often."""
     ends: int
     """Poems by which the first and the last champion are measured once more."""
-    crowd: int = 0
-    """Which readers, wishes and slips of all that chance may give; what a champion is measured
-    by is the same for all."""
 
 
 @dataclass
@@ -119,12 +116,17 @@ class State:
 class Course:
     """One arm, night by night, in a folder of its own."""
 
-    def __init__(self, arm: Arm, scale: Scale, cell: Cell, data: Dataset, folder: Path) -> None:
-        """Go on after the folder's last whole night, or begin."""
+    def __init__(
+        self, arm: Arm, scale: Scale, cell: Cell, data: Dataset, folder: Path, *, crowd: int = 0
+    ) -> None:
+        """Go on after the folder's last whole night, or begin.
+
+        `crowd` is which readers, wishes and slips of all that chance may give; what a champion is
+        measured by is the same for all.
+        """
         self.arm, self.scale, self.cell, self.data, self.folder = arm, scale, cell, data, folder
-        self.readers = tastes.readers(
-            READERS, malicious=arm.malicious, error=ERROR, seed=1 + scale.crowd
-        )
+        self.crowd = crowd
+        self.readers = tastes.readers(READERS, malicious=arm.malicious, error=ERROR, seed=1 + crowd)
         self.heads = openings(data, HEADS)
         self.nights = Nights(folder / "nights")
         self.state = State()
@@ -181,7 +183,7 @@ class Course:
 
     def _day(self, number: int) -> list[dict[str, Any]]:
         """Poems are asked for, written, and rated by one reader each."""
-        random = Random(f"day/{_CROWDS_APART * self.scale.crowd + number}")
+        random = Random(f"day/{_CROWDS_APART * self.crowd + number}")
         jobs = self._jobs(f"{number}", self.scale.ratings, random)
         registry = self._registry(number)
         challenger = registry.challenger(self.cell)
@@ -345,7 +347,7 @@ def run(which: tuple[str, int], *, scale: Scale, cell: Cell, data: Path, folder:
     torch.set_num_threads(1)
     name, crowd = which
     home = folder / f"{crowd}" / name
-    return Course(ARMS[name], replace(scale, crowd=crowd), cell, Dataset.load(data), home).run()
+    return Course(ARMS[name], scale, cell, Dataset.load(data), home, crowd=crowd).run()
 
 
 def main(

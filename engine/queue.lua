@@ -232,6 +232,13 @@ local function length(stream)
   return lengths[stream]
 end
 
+-- Let a job wait behind the others of its lane. `fields` are further ones of its entry.
+local function enqueue(stream, id, client, job, fields)
+  local ahead = length(stream)
+  redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job, unpack(fields))
+  lengths[stream] = ahead + 1
+end
+
 local verbs = {}
 
 -- KEYS: lane's stream, job, lane's pace, then for each quota its running and its admitted jobs.
@@ -257,8 +264,7 @@ function verbs.put(keys, args)
     return {'duplicate'}
   end
   local fields = book(quota_keys, quotas, now, id, deadline_ms)
-  redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job, unpack(fields))
-  lengths[stream] = ahead + 1
+  enqueue(stream, id, client, job, fields)
   return ahead + 1
 end
 
@@ -387,8 +393,7 @@ function verbs.revive(keys, args)
   end
   redis.call('SET', job_key, 'waiting', 'EX', JOB_TTL_S)
   redis.call('DEL', cancel_key)
-  redis.call('XADD', stream, '*', 'id', id, 'client', client, 'job', job)
-  lengths[stream] = lengths[stream] + 1
+  enqueue(stream, id, client, job, {})
   redis.call('XDEL', dead, entry_id)
   return 'revived'
 end

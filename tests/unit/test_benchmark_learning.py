@@ -1,6 +1,5 @@
 """The simulation of learning: its readers, and a night or two on a tiny model."""
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -75,7 +74,7 @@ def test_a_course_learns_goes_on_where_it_was_and_is_drawn(tmp_path):
 
 def test_other_crowds_are_other_readers_and_each_is_always_the_same(tmp_path):
     first, second, again = (
-        Course(ARMS["learning"], replace(SCALE, crowd=crowd), Cell.GRU, small_dataset(), tmp_path)
+        Course(ARMS["learning"], SCALE, Cell.GRU, small_dataset(), tmp_path, crowd=crowd)
         for crowd in (0, 1, 1)
     )
     assert first.readers != second.readers == again.readers
